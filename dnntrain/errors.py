@@ -1,0 +1,122 @@
+"""Everything that dnntrain raises for a user, and how a located mistake is shown.
+
+The tree::
+
+    DnntrainError                 exit code 1
+    ├── SpecError                 2   mistakes in an experiment file, all of them at once
+    ├── UsageError                2   the command is wrong: no such run, no such file, an option that cannot be
+    ├── RegistrationError         2   a part (a plugin's, say) is registered in a way that cannot work
+    ├── DataError                 1   data is missing, damaged or unfit for the experiment
+    ├── StoreError                1   a run directory cannot be written or read
+    │   └── LockedError           1   another process holds the run directory
+    └── DivergedError             1   training met numbers that are not finite
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class DnntrainError(Exception):
+    """Base of all errors that are explained to the user without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DnntrainError):
+    """The command itself is wrong."""
+
+    exit_code = 2
+
+
+class RegistrationError(DnntrainError):
+    """A part is registered in a way that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(DnntrainError):
+    """Data is missing, damaged or unfit for the experiment."""
+
+
+class StoreError(DnntrainError):
+    """A run directory cannot be written or read."""
+
+
+class LockedError(StoreError):
+    """Another process holds the run directory."""
+
+
+class DivergedError(DnntrainError):
+    """Training met a loss or a gradient that is not finite."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a text: where a value or a key stands.
+
+    Attributes:
+        source: the name to print, usually the path as the user gave it.
+        line: counted from 1.
+        column: counted from 1, in characters.
+        width: characters to underline.
+        text: the whole line.
+    """
+
+    source: str
+    line: int
+    column: int
+    width: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: what is wrong, where, and how to mend it."""
+
+    message: str
+    mark: Mark | None = None
+    hint: str = ""
+
+    def render(self) -> str:
+        """Show the mistake as `file:line:column`, the line, a caret and the hint."""
+        if self.mark is None:
+            return self.message + (f"\n    {self.hint}" if self.hint else "")
+        mark = self.mark
+        margin = f"  {mark.line} | "
+        gutter = " " * (len(margin) - 2) + "| "
+        # A tab keeps its width only if the caret's line repeats it.
+        indent = "".join("\t" if c == "\t" else " " for c in mark.text[: mark.column - 1])
+        room = max(1, len(mark.text) - mark.column + 1)
+        caret = "^" * max(1, min(mark.width, room))
+        pointer = f"{gutter}{indent}{caret} {self.hint}".rstrip()
+        return f"{mark}: {self.message}\n{margin}{mark.text}\n{pointer}"
+
+
+class SpecError(DnntrainError):
+    """One or more mistakes in an experiment file, reported together."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.render() for problem in self.problems))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` most likely stands for, if any is near."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def suggest(name: str, known: Iterable[str], *, limit: int = 12) -> str:
+    """Write the hint for an unknown name: the nearest one, then what is known."""
+    names = sorted(known)
+    near = nearest(name, names)
+    shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+    return (f"did you mean '{near}'?  " if near else "") + f"known: {shown}"

@@ -1,0 +1,426 @@
+"""The registry: one typed registration feeds the schema, `list`, the docs, error messages and tests.
+
+A *family* (activations, optimizers, ...) holds *entries*. An entry is a function or class whose arguments are split by
+Python's own markers: what stands before `/` is a run-time value that the program passes in, what stands after `*` is an
+option that a YAML file may set. The keyword-only arguments, with their annotations and defaults, become a frozen
+pydantic model, so a file is checked against the very signature that will be called.
+
+In a specification, a field that names a part is written `Annotated[Choice, Pick(family)]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationInfo,
+    create_model,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from dnntrain.errors import RegistrationError, suggest
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+AUTO: Final = "auto"
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+_Factory = TypeVar("_Factory", bound=Callable[..., Any])
+
+
+class Options(BaseModel):
+    """What a YAML file may set for one part or section: frozen, strict, no unknown keys."""
+
+    model_config = _STRICT
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part.
+
+    Attributes:
+        family: the family's name, in the singular.
+        name: what a YAML file writes.
+        factory: what is called to build the part.
+        runtime: names of the arguments before `/`, which the program passes in.
+        options: the model made of the keyword-only arguments.
+        equation: the part's definition in one line.
+        cite: where it comes from.
+        example: a value as a YAML file would write it.
+        traits: what the family wants to know of each part beyond its options.
+    """
+
+    family: str
+    name: str
+    factory: Callable[..., Any]
+    runtime: tuple[str, ...]
+    options: type[Options]
+    equation: str
+    cite: str
+    example: Any
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").split("\n")[0]
+
+    @property
+    def required(self) -> list[str]:
+        """Names of the options that have no default."""
+        return [name for name, info in self.options.model_fields.items() if info.is_required()]
+
+    def build(self, options: Options, /, **runtime: Any) -> Any:
+        """Call the factory with the run-time values that it asks for and with its options.
+
+        Raises:
+            TypeError: a run-time value that the factory needs was not passed.
+        """
+        missing = [name for name in self.runtime if name not in runtime]
+        if missing:
+            raise TypeError(f"{self.family} '{self.name}' needs {', '.join(missing)} at run time")
+        keywords = {name: getattr(options, name) for name in type(options).model_fields}
+        return self.factory(*(runtime[name] for name in self.runtime), **keywords)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part picked by a file: the entry, and its options with every default filled in."""
+
+    entry: Entry
+    options: Options
+
+    @property
+    def name(self) -> str:
+        """The entry's name."""
+        return self.entry.name
+
+    def build(self, **runtime: Any) -> Any:
+        """Build the part; see `Entry.build`."""
+        return self.entry.build(self.options, **runtime)
+
+    def plain(self) -> Any:
+        """Return what a YAML file would write, with every option spelled out."""
+        options = plain(self.options)
+        return {"name": self.name, **options} if options else self.name
+
+
+class Family:
+    """A named set of parts that can stand in the same place of an experiment file.
+
+    Args:
+        name: singular, as error messages say it ("activation").
+        summary: one sentence for the docs.
+        traits: what each entry may declare beyond its options, with defaults.
+        synonyms: names used elsewhere and the name used here; they are pointed out, never accepted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        summary: str,
+        traits: Mapping[str, Any] | None = None,
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
+        if name in _families:
+            raise RegistrationError(f"there is a family named '{name}' already")
+        self.name = name
+        self.summary = summary
+        self._traits = dict(traits or {})
+        self._synonyms = dict(synonyms or {})
+        self._entries: dict[str, Entry] = {}
+        _families[name] = self
+
+    def register(
+        self, name: str, /, *, equation: str, cite: str, example: Any = None, **traits: Any
+    ) -> Callable[[_Factory], _Factory]:
+        """Add a function or class to the family.
+
+        Args:
+            name: what a YAML file writes: lower case letters, digits and underscores.
+            equation: the part's definition in one line.
+            cite: where it comes from.
+            example: a value as a YAML file would write it; needed where an option has no default.
+            traits: values for the family's traits.
+
+        Raises:
+            RegistrationError: the name is taken or malformed, something is missing, or the signature mixes
+                run-time values and options.
+        """
+
+        def decorator(factory: _Factory) -> _Factory:
+            self._add(name, factory, equation=equation, cite=cite, example=example, traits=traits)
+            return factory
+
+        return decorator
+
+    def _add(
+        self, name: str, factory: Callable[..., Any], *, equation: str, cite: str, example: Any, traits: dict[str, Any]
+    ) -> None:
+        where = f"{self.name} '{name}'"
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise RegistrationError(f"{where}: a name is lower case letters, digits and underscores")
+        if name in self._entries:
+            raise RegistrationError(f"{where} is registered twice")
+        if not equation or not cite or not inspect.getdoc(factory):
+            raise RegistrationError(f"{where} needs an equation, a source and a docstring")
+        if unknown := set(traits) - set(self._traits):
+            raise RegistrationError(f"{where}: unknown traits {sorted(unknown)}; {suggest('', self._traits)}")
+        runtime, options = _signature(factory, where)
+        entry = Entry(
+            family=self.name,
+            name=name,
+            factory=factory,
+            runtime=runtime,
+            options=options,
+            equation=equation,
+            cite=cite,
+            example=name if example is None else example,
+            traits={**self._traits, **traits},
+        )
+        if example is None and entry.required:
+            raise RegistrationError(f"{where} has options without defaults and so needs an example")
+        self._entries[name] = entry
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return the entry of that name; KeyError if there is none."""
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._entries[name] for name in self.names())
+
+    def choose(self, value: Any, /, *, context: Any = None) -> Choice:
+        """Turn `selu`, or `{name: selu, ...}`, into a `Choice`.
+
+        Raises:
+            pydantic.ValidationError: an option is wrong.
+            pydantic_core.PydanticCustomError: there is no such part.
+        """
+        if isinstance(value, Choice) and value.entry.family == self.name:
+            return value
+        if value is None and "none" in self:
+            value = "none"
+        if isinstance(value, str):
+            name, options = value, {}
+        elif isinstance(value, dict) and isinstance(value.get("name"), str):
+            name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
+        elif isinstance(value, dict) and "name" not in value:
+            raise PydanticCustomError(
+                "part_unnamed", "this {family} lacks its name", {"family": self.name, "hint": suggest("", self.names())}
+            )
+        else:
+            raise PydanticCustomError(
+                "part_type",
+                "expected the name of {article} {family}, or a mapping with a name",
+                {"family": self.name, "article": _article(self.name), "hint": suggest("", self.names())},
+            )
+        if name not in self:
+            raise PydanticCustomError(
+                "part_unknown",
+                "unknown {family} '{given}'",
+                {"family": self.name, "given": str(name), "hint": self._hint(name)},
+            )
+        entry = self[name]
+        return Choice(entry, entry.options.model_validate(options, context=context))
+
+    def _hint(self, name: str) -> str:
+        synonym = self._synonyms.get(name.lower())
+        return f"called {synonym} here" if synonym else suggest(name, self.names())
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of a field that names one of these parts."""
+        short = [entry.name for entry in self if not entry.required]
+        forms: list[dict[str, Any]] = [{"enum": short}] if short else []
+        for entry in self:
+            schema = entry.options.model_json_schema()
+            properties = {"name": {"const": entry.name}, **schema.get("properties", {})}
+            forms.append(
+                {
+                    "type": "object",
+                    "title": entry.name,
+                    "description": f"{entry.summary} {entry.equation}",
+                    "properties": properties,
+                    "required": ["name", *entry.required],
+                    "additionalProperties": False,
+                    **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
+                }
+            )
+        return {"title": self.name, "anyOf": forms}
+
+
+_families: dict[str, Family] = {}
+
+
+def families() -> dict[str, Family]:
+    """All families by name, in the order of their making."""
+    return dict(_families)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Marks a field whose value names a part: `Annotated[Choice, Pick(optimizers, default="adamw")]`.
+
+    Args:
+        family: where the name is looked up.
+        default: the name that options without a name belong to, so that `optimizer: {lr: 0.1}` can be said.
+        auto: whether the word `auto` may stand there too; it is left as it is.
+    """
+
+    family: Family
+    default: str | None = None
+    auto: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        reference: dict[str, Any] = {"x-family": self.family.name}
+        return {"anyOf": [{"const": AUTO}, reference]} if self.auto else reference
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Choice | str:
+        if self.auto and value == AUTO:
+            return AUTO
+        if self.default is not None and isinstance(value, dict) and "name" not in value:
+            value = {"name": self.default, **value}
+        return self.family.choose(value, context=info.context)
+
+
+@dataclass(frozen=True)
+class ByShape:
+    """Marks a field whose type follows from what the file wrote there: a list, a mapping or a scalar.
+
+    A plain union would try every form and report the failures of all of them; here only the form that was
+    meant is checked, so its mistakes are the ones that are reported.
+    """
+
+    sequence: Any = None
+    mapping: Any = None
+    scalar: Any = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        forms = {"list": self.sequence, "mapping": self.mapping, "single value": self.scalar}
+        adapters = {kind: TypeAdapter(form) for kind, form in forms.items() if form is not None}
+
+        def validate(value: Any, info: ValidationInfo) -> Any:
+            if isinstance(value, list | tuple):
+                kind = "list"
+            else:
+                kind = "mapping" if isinstance(value, dict | BaseModel) else "single value"
+            if isinstance(value, Choice) and kind not in adapters:
+                kind = "mapping"
+            if kind not in adapters:
+                raise PydanticCustomError(
+                    "shape", "expected a {kinds} here, not a {kind}", {"kinds": " or a ".join(adapters), "kind": kind}
+                )
+            return adapters[kind].validate_python(value, strict=None, context=info.context)
+
+        return core_schema.with_info_plain_validator_function(validate)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        forms = (self.sequence, self.mapping, self.scalar)
+        return {"anyOf": [TypeAdapter(form).json_schema() for form in forms if form is not None]}
+
+
+def _read_path(value: Any) -> Path:
+    """Resolve a path that is read: beside the file that wrote it, then under DNNTRAIN_DATA."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise PydanticCustomError("path", "expected a path")
+    folder = Path(getattr(value, "folder", None) or Path.cwd())
+    path = Path(str(value)).expanduser()
+    beside = Path(os.path.abspath(folder / path))
+    root = os.environ.get("DNNTRAIN_DATA")
+    if root and not path.is_absolute() and not beside.exists():
+        under = Path(os.path.abspath(Path(root) / path))
+        if under.exists():
+            return under
+    return beside
+
+
+class _ReadPath:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_read_path)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "format": "path"}
+
+
+ReadPath = Annotated[Path, _ReadPath()]
+
+
+def plain(value: Any) -> Any:
+    """Turn validated values back into what a YAML file would hold: mappings, lists and scalars."""
+    if isinstance(value, Choice):
+        return value.plain()
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
+    """Read the descriptions of options from the `Args:` section of a docstring."""
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", (inspect.getdoc(factory) or "") + "\n", re.MULTILINE)
+    if section is None:
+        return {}
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section.group(1), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _signature(factory: Callable[..., Any], where: str) -> tuple[tuple[str, ...], type[Options]]:
+    """Split a signature into run-time values and options; make the options' model."""
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    hints = get_type_hints(target, include_extras=True)
+    docs = option_docs(factory)
+    runtime: list[str] = []
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            runtime.append(name)
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if name not in hints:
+                raise RegistrationError(f"{where}: option '{name}' has no type")
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints[name], Field(default, description=docs.get(name)))
+        else:
+            raise RegistrationError(
+                f"{where}: argument '{name}' must stand before '/' (a run-time value) or after '*' (an option)"
+            )
+    if "name" in fields:
+        raise RegistrationError(f"{where}: an option cannot be called 'name', which picks the part")
+    model = create_model(f"{factory.__name__}_options", __base__=Options, **fields)
+    return tuple(runtime), model
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"

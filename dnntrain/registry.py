@@ -41,7 +41,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 AUTO: Final = "auto"
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 _Factory = TypeVar("_Factory", bound=Callable[..., Any])
 
 
@@ -347,6 +347,30 @@ class ByShape:
         return {"anyOf": [TypeAdapter(form).json_schema() for form in forms if form is not None]}
 
 
+@dataclass(frozen=True)
+class WordOr:
+    """Marks a field that holds one of a few words, or else a value of another type: `auto`, or a number.
+
+    As with `ByShape`, a mistake is reported against what was meant, which a union could not do.
+    """
+
+    words: tuple[str, ...]
+    form: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        adapter: TypeAdapter[Any] = TypeAdapter(self.form)
+
+        def validate(value: Any, info: ValidationInfo) -> Any:
+            if isinstance(value, str) and value in self.words:
+                return str(value)
+            return adapter.validate_python(value, strict=True, context=info.context)
+
+        return core_schema.with_info_plain_validator_function(validate)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(self.words)}, TypeAdapter(self.form).json_schema()]}
+
+
 def _read_path(value: Any) -> Path:
     """Resolve a path that is read: beside the file that wrote it, then under DNNTRAIN_DATA."""
     if not isinstance(value, str | Path) or not str(value):
@@ -378,7 +402,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return value.plain()
     if isinstance(value, BaseModel):
-        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+        fields = type(value).model_fields
+        return {info.alias or name: plain(getattr(value, name)) for name, info in fields.items()}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

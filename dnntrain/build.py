@@ -1,0 +1,415 @@
+"""From a `Spec` to a `Built`: the data is opened, `auto` is replaced by what it chooses, and all parts are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnntrain.errors import Problem, SpecError, UsageError
+from dnntrain.parts.activations import activations
+from dnntrain.parts.architectures import Blocks
+from dnntrain.parts.callbacks import callbacks
+from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
+from dnntrain.parts.initializers import Fans, initializers
+from dnntrain.parts.losses import losses
+from dnntrain.parts.metrics import metrics
+from dnntrain.parts.normalizations import normalizations
+from dnntrain.parts.schedules import Horizon
+from dnntrain.parts.transforms import Standardize, fit_standardize
+from dnntrain.registry import AUTO, Choice
+from dnntrain.spec import Spec, seconds
+from dnntrain.spec.schema import MonitorSpec, Validation
+from dnntrain.training.batches import Batches, Examples, balanced
+from dnntrain.training.built import Built, Clip, Schedule
+from dnntrain.training.hooks import Hook, Monitor, TimeLimit
+from dnntrain.training.parameters import FlatParameters, Parameters, TensorParameters
+from dnntrain.training.randomness import derive, forked, generator
+
+DEEP = 5
+"""From so many hidden layers on, the defaults are swish and batch normalization."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """An opened data set, divided as the experiment says.
+
+    Attributes:
+        arrays: the whole of it.
+        parts: its training, validation and test parts.
+    """
+
+    arrays: Arrays
+    parts: Parts
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input sample."""
+        return tuple(self.arrays.x_train.shape[1:])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which number format an experiment runs.
+
+    Attributes:
+        device: the device.
+        precision: number format of the forward pass.
+        compile: whether the model is compiled.
+    """
+
+    device: torch.device
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
+    compile: bool
+
+
+def open_data(spec: Spec) -> Data:
+    """Open and divide the data of an experiment.
+
+    Raises:
+        DataError: it is missing, damaged, or too small for what is asked.
+    """
+    arrays = open_dataset(spec.data.dataset)
+    validation = spec.data.validation
+    holdout = None
+    if isinstance(validation, Validation):
+        holdout = Holdout(
+            size=validation.size,
+            fraction=validation.fraction,
+            folds=validation.folds,
+            fold=validation.fold,
+            origin=validation.from_,
+            seed=validation.seed,
+        )
+    parts = partition(arrays, classes=spec.data.classes, validation=holdout, limit=spec.data.limit)
+    return Data(arrays, parts)
+
+
+def resolve(spec: Spec, data: Data) -> Spec:
+    """Replace every `auto` that bears on the numbers by what it chooses, so that the file says it all.
+
+    Raises:
+        SpecError: the experiment does not fit the data, or monitors a metric that is not measured.
+    """
+    regression = data.parts.classes is None
+    resolved = spec.model_copy(
+        update={
+            "data": _resolve_data(spec, regression=regression),
+            "model": _resolve_model(spec),
+            "loss": losses.choose("mse" if regression else "cross_entropy") if spec.loss == AUTO else spec.loss,
+            "metrics": tuple(metrics.choose(m) for m in (("mae", "r2") if regression else ("accuracy",)))
+            if spec.metrics == AUTO
+            else spec.metrics,
+            "callbacks": _default_callbacks(spec) if spec.callbacks == AUTO else spec.callbacks,
+        }
+    )
+    training = spec.training.model_copy(update={"monitor": _resolve_monitor(resolved)})
+    resolved = resolved.model_copy(update={"training": training})
+    problems = [*_data_problems(resolved, data), *_monitor_problems(resolved)]
+    if problems:
+        raise SpecError(problems)
+    return resolved
+
+
+def place(spec: Spec) -> Placement:
+    """Choose the device and the precision.
+
+    Raises:
+        UsageError: a device was asked for that is not there, or a precision that it does not have.
+    """
+    name = spec.training.device
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"training.device is {name}, but PyTorch finds no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise UsageError(f"training.device is {name}, but there are only {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("training.device is mps, but PyTorch finds no Metal device here; use auto or cpu")
+    precision = spec.training.precision
+    if precision == AUTO:
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"training.precision is tf32, which only CUDA devices have, and the device is {device.type}")
+    return Placement(device, precision, compile=spec.training.compile is True)
+
+
+def build(spec: Spec, data: Data, placement: Placement) -> Built:
+    """Make everything that a trainer needs.
+
+    Args:
+        spec: a resolved experiment.
+        data: its data.
+        placement: where it will run.
+    """
+    device = placement.device
+    model = build_model(spec, data.shape, outputs(spec, data)).to(device)
+    prepare = standardizer(spec, data).to(device)
+    x, y = _tensors(data.arrays.x_train, data.parts.train.y, device)
+    train = _examples(x, y, data.parts.train, prepare, device)
+    batches = Batches(
+        train,
+        batch_size=spec.data.batch_size,
+        accumulate=spec.training.accumulate,
+        generator=generator(spec.seed, "order"),
+        order=balanced(_labels(data.parts.train)) if spec.data.sampling == "balanced" else None,
+    )
+    parameters = _parameters(spec, model)
+    optimizer = cast(torch.optim.Optimizer, spec.optimizer.build(groups=parameters.groups))
+    schedule, hooks = _schedule(spec, steps_per_epoch=len(batches))
+    if spec.training.max_time is not None:
+        hooks.append(TimeLimit(seconds(spec.training.max_time), time.monotonic))
+    hooks += [callback.build() for callback in _choices(spec.callbacks)]
+    clip = spec.training.clip
+    return Built(
+        model=model,
+        loss=_loss(spec, data).to(device),
+        metrics={metric.name: metric.build() for metric in _choices(spec.metrics)},
+        train=batches,
+        valid=_examples(x, y, data.parts.valid, prepare, device) if data.parts.valid else None,
+        parameters=parameters,
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=spec.training.epochs,
+        monitor=_monitor(spec),
+        device=device,
+        precision=placement.precision,
+        clip=Clip(clip.norm, clip.parameter_norm, clip.value) if clip else Clip(),
+        hooks=hooks,
+        compiled=cast(Callable[[Tensor], Tensor], torch.compile(model)) if placement.compile else None,
+    )
+
+
+def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Make the network of a resolved experiment on the CPU, its weights drawn from the seed.
+
+    Args:
+        spec: a resolved experiment.
+        shape: of one input sample.
+        outputs: number of logits.
+    """
+    draws = generator(spec.seed, "initialization")
+    model = spec.model
+
+    def initialize(choice: Choice) -> Callable[[Tensor, Fans], None]:
+        return lambda weight, fans: choice.build(weight=weight, fans=fans, generator=draws)
+
+    blocks = Blocks(
+        activation=_chosen(model.activation).build,
+        normalization=_chosen(model.normalization).build(),
+        dropouts=[dropout.build() for dropout in model.dropout],
+        initialize=initialize(_chosen(model.initializer)),
+        initialize_output=initialize(_chosen(model.output_initializer)),
+    )
+    # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
+    # our initializers must depend on the seed as well.
+    with forked(torch.device("cpu")):
+        torch.manual_seed(derive(spec.seed, "layers"))
+        network: nn.Module = model.architecture.build(shape=shape, outputs=outputs, blocks=blocks)
+    return network
+
+
+def outputs(spec: Spec, data: Data) -> int:
+    """Return the number of logits that the loss asks for."""
+    targets = _chosen(spec.loss).entry.traits["targets"]
+    if targets == "binary":
+        return 1
+    if data.parts.classes is not None:
+        return len(data.parts.classes)
+    y = data.arrays.y_train
+    return 1 if y.ndim == 1 else int(y.shape[1])
+
+
+def standardizer(spec: Spec, data: Data) -> Standardize:
+    """Measure the training part and return what standardizes inputs."""
+    train = data.parts.train
+    return fit_standardize(
+        cast(Any, spec.data.standardize),
+        train.x,
+        train.index,
+        full_scale=data.arrays.full_scale,
+        layout=data.arrays.layout,
+    )
+
+
+def part_of(spec: Spec, data: Data, name: str, prepare: nn.Module, device: torch.device) -> Examples:
+    """Return one part of the data, ready to be evaluated.
+
+    Args:
+        spec: a resolved experiment.
+        data: its data.
+        name: train, valid or test.
+        prepare: what standardizes inputs.
+        device: where batches are wanted.
+
+    Raises:
+        UsageError: the experiment has no such part.
+    """
+    split: Split | None = getattr(data.parts, name)
+    if split is None:
+        missing = {
+            "valid": "data.validation is none",
+            "test": f"dataset '{spec.data.dataset.name}' has no test samples",
+        }
+        raise UsageError(f"there is no {name} part: {missing[name]}")
+    x, y = _tensors(split.x, split.y, device)
+    return _examples(x, y, split, prepare, device)
+
+
+def loss_and_metrics(spec: Spec, data: Data) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the loss of a resolved experiment, and its metrics by name."""
+    return _loss(spec, data), {metric.name: metric.build() for metric in _choices(spec.metrics)}
+
+
+def _resolve_data(spec: Spec, *, regression: bool) -> Any:
+    validation = spec.data.validation
+    if isinstance(validation, Validation) and validation.from_ == AUTO:
+        validation = validation.model_copy(update={"from_": "random" if regression else "stratified"})
+    standardize = spec.data.standardize
+    if standardize == AUTO:
+        standardize = spec.model.architecture.entry.traits["standardize"]
+    return spec.data.model_copy(update={"validation": validation, "standardize": standardize})
+
+
+def _resolve_model(spec: Spec) -> Any:
+    model = spec.model
+    deep = model.architecture.entry.traits["depth"](model.architecture.options) >= DEEP
+    activation = activations.choose("swish" if deep else "relu") if model.activation == AUTO else model.activation
+    default = _chosen(activation).entry.traits["initializer"]
+    return model.model_copy(
+        update={
+            "activation": activation,
+            "initializer": initializers.choose(default) if model.initializer == AUTO else model.initializer,
+            "output_initializer": initializers.choose("glorot_uniform")
+            if model.output_initializer == AUTO
+            else model.output_initializer,
+            "normalization": normalizations.choose("batch" if deep else "none")
+            if model.normalization == AUTO
+            else model.normalization,
+        }
+    )
+
+
+def _default_callbacks(spec: Spec) -> tuple[Choice, ...]:
+    return () if spec.data.validation == "none" else (callbacks.choose("early_stopping"),)
+
+
+def _resolve_monitor(spec: Spec) -> MonitorSpec:
+    monitor = spec.training.monitor
+    if not isinstance(monitor, MonitorSpec):
+        monitor = MonitorSpec(metric="train/loss" if spec.data.validation == "none" else "valid/loss")
+    if monitor.mode != AUTO:
+        return monitor
+    name = monitor.metric.split("/")[1]
+    mode = metrics[name].traits["mode"] if name in metrics else "min"
+    return monitor.model_copy(update={"mode": mode})
+
+
+def _monitor_problems(spec: Spec) -> list[Problem]:
+    monitor = _monitor(spec)
+    measured = ["loss", *(metric.name for metric in _choices(spec.metrics))]
+    part, name = monitor.metric.split("/")
+    if name in measured:
+        return []
+    known = ", ".join(f"{part}/{each}" for each in measured)
+    return [spec.problem("training.monitor", f"{monitor.metric} is monitored but not measured", f"measured: {known}")]
+
+
+def _data_problems(spec: Spec, data: Data) -> list[Problem]:
+    """Say what does not fit the data, once it is known."""
+    loss, classes = _chosen(spec.loss), data.parts.classes
+    targets = loss.entry.traits["targets"]
+    name = f"dataset '{spec.data.dataset.name}'"
+    problems = []
+    if targets in ("classes", "binary") and classes is None:
+        problems.append(spec.problem("loss", f"{loss.name} needs classes, but {name} has numbers", "use loss: mse"))
+    if targets == "values" and classes is not None:
+        problems.append(
+            spec.problem("loss", f"{loss.name} needs numbers, but {name} has classes", "use loss: cross_entropy")
+        )
+    if targets == "binary" and classes is not None and len(classes) != 2:
+        problems.append(
+            spec.problem(
+                "loss",
+                f"{loss.name} needs two classes, but there are {len(classes)}",
+                "use loss: cross_entropy, or group the classes with data.classes",
+            )
+        )
+    if spec.data.sampling == "balanced" and classes is None:
+        problems.append(spec.problem("data.sampling", f"balanced sampling needs classes, but {name} has numbers"))
+    wanted = "values" if classes is None else "classes"
+    for i, metric in enumerate(_choices(spec.metrics)):
+        if metric.entry.traits["targets"] != wanted:
+            problems.append(
+                spec.problem(f"metrics.{i}", f"metric '{metric.name}' does not fit {name}", "use metrics: auto")
+            )
+    return problems
+
+
+def _monitor(spec: Spec) -> Monitor:
+    monitor = cast(MonitorSpec, spec.training.monitor)
+    return Monitor(monitor.metric, "max" if monitor.mode == "max" else "min")
+
+
+def _schedule(spec: Spec, *, steps_per_epoch: int) -> tuple[Schedule, list[Hook]]:
+    """Return the schedule; one that reacts to a metric is a hook, beside a constant."""
+    lr = getattr(spec.optimizer.options, "lr")  # noqa: B009 - the options' type is made at run time
+    made = spec.schedule.build(horizon=Horizon(spec.training.epochs * steps_per_epoch, steps_per_epoch, lr))
+    if isinstance(made, Hook):
+        return lambda step: (1.0, None), [made]
+    return made, []
+
+
+def _parameters(spec: Spec, model: nn.Module) -> Parameters:
+    """Group the parameters: kernels, and what weight decay skips (biases and norms)."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trainable}]
+    if getattr(spec.optimizer.options, "weight_decay", 0.0) > 0:
+        kernels, rest = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
+        groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return FlatParameters(groups) if spec.optimizer.entry.traits["elementwise"] else TensorParameters(groups)
+
+
+def _loss(spec: Spec, data: Data) -> nn.Module:
+    classes = data.parts.classes
+    counts = torch.bincount(_labels(data.parts.train), minlength=len(classes)) if classes else torch.zeros(0)
+    return cast(nn.Module, _chosen(spec.loss).build(class_counts=counts))
+
+
+def _labels(split: Split) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(split.y[split.index]))
+
+
+def _tensors(x: np.ndarray, y: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return arrays as tensors, on the device where they fit into half of its free memory, else on the CPU."""
+    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+    if targets.is_floating_point() and targets.ndim == 1:
+        targets = targets.unsqueeze(1)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if x.nbytes > free // 2:
+            return inputs, targets
+        return inputs.pin_memory().to(device, non_blocking=True), targets.to(device)
+    return inputs.to(device), targets.to(device)
+
+
+def _examples(x: Tensor, y: Tensor, split: Split, prepare: nn.Module, device: torch.device) -> Examples:
+    return Examples(x, y, torch.from_numpy(split.index).to(x.device), prepare, device)
+
+
+def _chosen(value: Any) -> Choice:
+    """Narrow a field that may be `auto` to the part that `resolve` has put there."""
+    if not isinstance(value, Choice):
+        raise TypeError("the experiment is not resolved: call build.resolve first")
+    return value
+
+
+def _choices(value: Any) -> tuple[Choice, ...]:
+    return tuple(_chosen(item) for item in value)

@@ -1,0 +1,52 @@
+"""The command line: each command parses, calls one library function, and prints.
+
+Nothing here imports torch until a command needs it, so that `--help`, `ls` and `show` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from dnntrain.cli import experiments, files, runs
+
+app = typer.Typer(
+    name="dnntrain",
+    help="Train deep neural networks from YAML.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run")(experiments.run)
+app.command("evaluate")(experiments.evaluate)
+app.command("summary")(experiments.summary)
+app.command("validate")(files.validate)
+app.command("list")(files.list_parts)
+app.command("schema")(files.schema)
+app.command("init")(files.init)
+app.command("ls")(runs.ls)
+app.command("show")(runs.show)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from dnntrain import __version__
+
+        print(f"dnntrain {__version__}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point of the `dnntrain` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

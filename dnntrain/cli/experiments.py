@@ -1,0 +1,135 @@
+"""Commands that need torch: run, evaluate, summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dnntrain.cli.output import (
+    Config,
+    Json,
+    Plugin,
+    RunsDir,
+    Set,
+    console,
+    duration,
+    figure,
+    figures,
+    load_plugins,
+    print_json,
+    table,
+    user_errors,
+)
+
+
+def run(
+    config: Config,
+    set_: Set = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the experiment.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
+    runs_dir: RunsDir = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default=False)] = None,
+    test: Annotated[bool, typer.Option("--test", help="Measure the test split at the end.")] = False,
+    plugin: Plugin = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the run directory alone.")] = False,
+    json: Json = False,
+) -> None:
+    """Train an experiment and leave a run directory."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain import run as runner
+        from dnntrain import spec
+        from dnntrain.cli.live import display
+
+        shortcuts = {"seed": seed, "training.device": device, "name": name, "training.epochs": epochs}
+        overrides = [*(set_ or ()), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
+        experiment = spec.load(config, overrides)
+        with display(silent=quiet or json) as observers:
+            record = runner.train(experiment, runs=runs_dir, test=test, observers=observers)
+        if json:
+            print_json(dict(record.summary))
+        elif quiet:
+            print(record.path)
+        else:
+            _report(record.path, record.summary)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")],
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+    json: Json = False,
+) -> None:
+    """Measure the best checkpoint of a run."""
+    with user_errors():
+        if split not in ("train", "valid", "test"):
+            raise typer.BadParameter(f"'{split}' is not train, valid or test", param_hint="--split")
+        load_plugins(plugin)
+        from dnntrain import run as runner
+
+        metrics = runner.evaluate(run, split=split, runs=runs_dir)
+        if json:
+            print_json(metrics)
+        else:
+            print(f"{split}:   {figures(metrics, split)}")
+
+
+def summary(config: Config, set_: Set = None, plugin: Plugin = None, json: Json = False) -> None:
+    """Show the layers of an experiment's network: output shapes, parameters and work."""
+    with user_errors():
+        load_plugins(plugin)
+        from dataclasses import asdict
+
+        from dnntrain import build, spec
+        from dnntrain.diagnostics.model_summary import summarize
+
+        experiment = spec.load(config, set_ or ())
+        data = build.open_data(experiment)
+        experiment = build.resolve(experiment, data)
+        model = build.build_model(experiment, data.shape, build.outputs(experiment, data))
+        made = summarize(model, data.shape)
+        if json:
+            print_json(asdict(made))
+            return
+        out = console()
+        rows = table("layer", "kind", ">output", ">trainable", ">fixed")
+        for layer in made.layers:
+            shape = " x ".join(map(str, layer.shape))
+            rows.add_row(layer.name, layer.kind, shape, f"{layer.trainable:,}", f"{layer.fixed:,}")
+        out.print(rows)
+        out.print(
+            f"\n{made.trainable + made.fixed:,} parameters, of which {made.trainable:,} trainable; "
+            f"{made.flops:,} floating-point operations forward for one sample"
+        )
+
+
+def _report(path: Path, summary: Any) -> None:
+    """Say how a run ended, what it reached, and where it lies."""
+    out = console()
+    best, test = summary["best"], summary["test"]
+    reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""
+    out.print()
+    out.print(f"{summary['status']} after {summary['epochs']} epochs in {duration(summary['seconds'])}{reason}")
+    if best["epoch"] is not None:
+        lines = table("", *(f">{name}" for name in _names(best["metrics"])))
+        for part in ("train", "valid"):
+            if f"{part}/loss" in best["metrics"]:
+                lines.add_row(f"{part}, epoch {best['epoch']} (best)", *_cells(best["metrics"], part))
+        if test:
+            lines.add_row("test, with those weights", *_cells(test, "test"))
+        out.print(lines)
+    speed = summary["samples_per_second"]
+    out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
+    out.print(f"[bold]{path}[/bold]")
+
+
+def _names(metrics: dict[str, Any]) -> list[str]:
+    return [name.removeprefix("train/") for name in metrics if name.startswith("train/")]
+
+
+def _cells(metrics: dict[str, Any], part: str) -> list[str]:
+    return [figure(k, v) for k, v in metrics.items() if k.startswith(f"{part}/")]

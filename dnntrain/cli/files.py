@@ -1,0 +1,122 @@
+"""Commands about experiment files: validate, list, schema, init."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, table, user_errors
+from dnntrain.errors import DnntrainError, UsageError, suggest
+
+RECIPES = ("default",)
+
+
+def validate(
+    configs: Annotated[list[Path], typer.Argument(help="Experiment files.", show_default=False)],
+    set_: Set = None,
+    plugin: Plugin = None,
+) -> None:
+    """Check experiment files without training; every mistake of every file is shown."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain import spec
+
+        failed = 0
+        for path in configs:
+            try:
+                spec.load(path, set_ or ())
+            except DnntrainError as error:
+                failed = max(failed, error.exit_code)
+                print(error, file=sys.stderr)
+            else:
+                print(f"{path}: ok")
+        if failed:
+            raise typer.Exit(failed)
+
+
+def list_parts(
+    family: Annotated[str | None, typer.Argument(help="A family, such as activation; all unless given.")] = None,
+    plugin: Plugin = None,
+    json: Json = False,
+) -> None:
+    """List what an experiment file can name, with options, defaults and equations."""
+    with user_errors():
+        load_plugins(plugin)
+        import dnntrain.spec  # noqa: F401 - registers every family
+        from dnntrain.registry import families
+        from dnntrain.spec.reference import options
+
+        known = families()
+        plurals = {_plural(name): name for name in known}
+        chosen = plurals.get(family, family) if family else None
+        if chosen is not None and chosen not in known:
+            raise UsageError(f"there is no family '{family}'; {suggest(str(family), plurals)}")
+        shown = [known[chosen]] if chosen else list(known.values())
+        if json:
+            print_json(
+                {
+                    each.name: {
+                        entry.name: {
+                            "summary": entry.summary,
+                            "equation": entry.equation,
+                            "source": entry.cite,
+                            "example": entry.example,
+                            "options": [vars(option) for option in options(entry.options)],
+                        }
+                        for entry in each
+                    }
+                    for each in shown
+                }
+            )
+            return
+        out = console()
+        for i, each in enumerate(shown):
+            rows = table(each.name, "options", "equation")
+            for entry in each:
+                given = ", ".join(option.signature for option in options(entry.options))
+                rows.add_row(entry.name, given, entry.equation)
+            if i:
+                out.print()
+            out.print(rows)
+
+
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    with user_errors():
+        load_plugins(None)
+        from dnntrain import spec
+
+        print_json(spec.json_schema())
+
+
+def init(
+    recipe: Annotated[str, typer.Argument(help="Which starter: default.")] = "default",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file; - for stdout.")] = None,
+) -> None:
+    """Write a commented starter file."""
+    with user_errors():
+        if recipe not in RECIPES:
+            raise UsageError(f"there is no recipe '{recipe}'; {suggest(recipe, RECIPES)}")
+        text = resources.files("dnntrain.cli").joinpath("recipes", f"{recipe}.yaml").read_text(encoding="utf-8")
+        if output == Path("-"):
+            print(text, end="")
+            return
+        path = output or Path(f"{recipe}.yaml")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise UsageError(f"{path} is there already; name another with -o FILE") from None
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        print(f"wrote {path}; train it with: dnntrain run {path}")
+
+
+def _plural(name: str) -> str:
+    if name.endswith(("s", "x")):
+        return f"{name}es"
+    return f"{name}s"

@@ -1,0 +1,100 @@
+"""How commands speak: tables and figures on stdout, errors on stderr, and the options that several commands share."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dnntrain.errors import DnntrainError
+
+Config = Annotated[Path, typer.Argument(help="An experiment file, or the spec.yaml of a run.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="Change a value: --set optimizer.lr=0.01. May be repeated."),
+]
+Plugin = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file that registers parts of your own.")
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories lie.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Explain a user's mistake on stderr, without a traceback, and exit with its code."""
+    try:
+        yield
+    except DnntrainError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+
+
+def load_plugins(plugin: list[Path] | None) -> None:
+    """Load the parts of installed packages, then those of the files named on the command line."""
+    from dnntrain.parts.plugins import load_file, load_installed
+
+    load_installed()
+    for path in plugin or ():
+        load_file(path)
+
+
+def console() -> Console:
+    """Return a console on stdout as it is now; plain where that is no terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what is not a finite number becomes null."""
+    print(json.dumps(_finite(value), indent=2))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Return an empty table in the house's looks; a column that starts with '>' is set flush right."""
+    made = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def figure(name: str, value: float | None) -> str:
+    """Write a metric as people read it: accuracies in percent, the rest with four digits."""
+    if value is None:
+        return "-"
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g}"
+
+
+def figures(metrics: Mapping[str, Any], prefix: str) -> str:
+    """Write all metrics of one part of the data on one line."""
+    own = {k.removeprefix(f"{prefix}/"): v for k, v in metrics.items() if k.startswith(f"{prefix}/")}
+    return "   ".join(f"{name} {figure(name, value)}" for name, value in own.items())
+
+
+def duration(seconds: float) -> str:
+    """Write a time span: 3.2 s, 4:05, 2:03:04."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

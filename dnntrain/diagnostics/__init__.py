@@ -1,0 +1,1 @@
+"""Looking at an experiment: what it is made of, before and after training."""

@@ -1,0 +1,1 @@
+"""Everything that an experiment file can name, one family a file."""

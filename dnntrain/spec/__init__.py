@@ -1,0 +1,6 @@
+"""Experiment files: reading, merging, checking and writing them. Nothing here trains."""
+
+from dnntrain.spec.load import dump, json_schema, load, loads
+from dnntrain.spec.schema import Spec, seconds
+
+__all__ = ["Spec", "dump", "json_schema", "load", "loads", "seconds"]

@@ -1,0 +1,22 @@
+"""Run directories: where a run is recorded, found and locked.
+
+`RunDirectory` is the one class that knows the names of the files of a run. Nothing here imports torch, so that commands
+which only look at runs start at once.
+"""
+
+from __future__ import annotations
+
+from dnntrain.store.atomic import write_atomic
+from dnntrain.store.directory import SCHEMA, STATUSES, RunDirectory
+from dnntrain.store.flat import flatten
+from dnntrain.store.lookup import find, listing
+
+__all__ = [
+    "SCHEMA",
+    "STATUSES",
+    "RunDirectory",
+    "find",
+    "flatten",
+    "listing",
+    "write_atomic",
+]

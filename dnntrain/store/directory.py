@@ -1,0 +1,337 @@
+"""The directory of one run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from dnntrain.errors import StoreError, UsageError
+from dnntrain.store import lock
+from dnntrain.store.atomic import remove_leftovers, write_atomic
+from dnntrain.store.lines import LineFile
+
+SCHEMA: Final = 1
+STATUSES: Final = ("running", "completed", "stopped", "interrupted", "failed")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_FOLDER: Final = re.compile(r".+-(\d{8}-\d{6})-[0-9a-f]{4}")
+_STAMP: Final = "%Y%m%d-%H%M%S"
+_CHECKPOINT: Final = re.compile(r"[A-Za-z0-9_-]+\.pt")
+_STEP: Final = re.compile(r"step-(\d{8,})\.pt")
+_TRIES: Final = 200
+
+
+class RunDirectory:
+    """Writes and reads one run; the only place that knows the names of its files.
+
+    Files that are replaced are replaced as a whole; metrics and log grow line by line. A run directory can be moved
+    or copied, as nothing in it names its own place.
+
+    Args:
+        path: the directory, which need not hold a run yet.
+    """
+
+    SPEC: Final = "spec.yaml"
+    ENVIRONMENT: Final = "environment.json"
+    METRICS: Final = "metrics.jsonl"
+    SUMMARY: Final = "summary.json"
+    CHECKPOINTS: Final = "checkpoints"
+    NOTES: Final = "notes.json"
+    DIVERGENCE: Final = "divergence.json"
+    LOCK: Final = "lock"
+    TENSORBOARD: Final = "tensorboard"
+    LOG: Final = "log.txt"
+
+    LAST: Final = "last.pt"
+    PREVIOUS: Final = "previous.pt"
+    BEST: Final = "best.pt"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = Path(os.path.abspath(path)).name
+        self._metrics = LineFile(path / self.METRICS, is_whole=_is_row)
+        self._log = LineFile(path / self.LOG, is_whole=lambda tail: True)
+
+    @classmethod
+    def create(cls, runs: Path, name: str, *, now: datetime | None = None) -> RunDirectory:
+        """Make a new directory NAME-YYYYMMDD-HHMMSS-TOKEN, also when another run starts in the same second.
+
+        Args:
+            runs: the folder of all runs, made when missing.
+            name: the experiment's name: letters, digits, - and _.
+            now: when the run starts, in local time.
+
+        Raises:
+            UsageError: the name cannot be a folder's name.
+            StoreError: the directory cannot be made.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"a run cannot be named '{name}': a name has letters (a-z, A-Z), digits, - and _ only, 200 at most"
+            )
+        stamp = (now or datetime.now()).strftime(_STAMP)
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            for _ in range(_TRIES):
+                path = runs / f"{name}-{stamp}-{os.urandom(2).hex()}"
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    return cls(path)
+        except OSError as error:
+            blocked = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file is in the way" if blocked else error.strerror or error
+            raise StoreError(f"cannot make a run directory in {runs}: {reason}") from error
+        raise StoreError(f"cannot make a run directory in {runs}: too many runs named {name} started in this second")
+
+    @property
+    def started(self) -> datetime | None:
+        """When the run started, as its folder's name tells; None for a folder of another name."""
+        found = _FOLDER.fullmatch(self.name)
+        try:
+            return datetime.strptime(found[1], _STAMP) if found else None
+        except ValueError:
+            return None
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / self.TENSORBOARD
+
+    def write_spec(self, text: str) -> None:
+        """Write the resolved specification, as YAML text."""
+        write_atomic(self.path / self.SPEC, lambda file: file.write(text.encode()))
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Write what the run ran on."""
+        self._write_json(self.ENVIRONMENT, environment)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary; its schema number is added here."""
+        self._write_json(self.SUMMARY, {"schema": SCHEMA} | summary | {"schema": SCHEMA})
+
+    def write_notes(self, notes: dict[str, Any]) -> None:
+        """Write tags and notes."""
+        self._write_json(self.NOTES, notes)
+
+    def write_divergence(self, report: dict[str, Any]) -> None:
+        """Write how the run diverged."""
+        self._write_json(self.DIVERGENCE, report)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Append the figures of one epoch, under flat keys; numbers that are not finite become null."""
+        self._metrics.append(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False))
+
+    def log(self, text: str) -> None:
+        """Append to the log, each line with the time."""
+        stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+        for line in text.splitlines():
+            self._log.append(f"{stamp} {line}")
+
+    def sync(self) -> None:
+        """Make metrics and log durable."""
+        self._metrics.sync()
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close metrics and log."""
+        self._metrics.close()
+        self._log.close()
+
+    def truncate_metrics(self, epoch: int) -> None:
+        """Cut the rows past an epoch, and a torn last line.
+
+        Raises:
+            StoreError: a row cannot be read, or the file cannot be written.
+        """
+        self._metrics.close()
+        rows = [row for row in self.metrics() if row.get("epoch", epoch) <= epoch]
+        if (self.path / self.METRICS).exists():
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_atomic(self.path / self.METRICS, lambda file: file.write(_encode(text)))
+
+    @staticmethod
+    def step_checkpoint(step: int) -> str:
+        """Name the checkpoint that is kept for an optimizer step."""
+        return f"step-{step:08d}.pt"
+
+    def checkpoint(self, name: str) -> Path:
+        """Return where a checkpoint lies, whether or not it is there: `LAST`, `BEST`, a `step_checkpoint`, ..."""
+        if not _CHECKPOINT.fullmatch(name):
+            raise ValueError(f"not the name of a checkpoint: {name!r}")
+        return self.path / self.CHECKPOINTS / name
+
+    def step_checkpoints(self) -> list[Path]:
+        """Return the checkpoints kept for steps, in the order of the steps."""
+        found = [(_STEP.fullmatch(path.name), path) for path in (self.path / self.CHECKPOINTS).glob("step-*.pt")]
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+
+    def save_checkpoint(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """Write a checkpoint as a whole; the `LAST` one that it replaces becomes `PREVIOUS`.
+
+        Args:
+            name: the file's name.
+            write: writes the content to the file it is given; what it raises leaves all checkpoints as they were.
+
+        Raises:
+            StoreError: the file system refuses.
+        """
+        path = self.checkpoint(name)
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {path.parent}: {error.strerror or error}") from error
+        write_atomic(path, write, previous=self.checkpoint(self.PREVIOUS) if name == self.LAST else None)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run: nobody else may go on with it meanwhile, and its status can be `running`.
+
+        Raises:
+            LockedError: another process holds it.
+            StoreError: the lock's file cannot be made.
+        """
+        with lock.hold(self.path / self.LOCK):
+            remove_leftovers(self.path / self.CHECKPOINTS)
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether anybody holds the run."""
+        return lock.is_held(self.path / self.LOCK)
+
+    def status(self) -> str:
+        """Return one of `STATUSES`; a run that says `running` while nobody holds it is `interrupted`.
+
+        Raises:
+            StoreError: there is no summary, or it is damaged.
+        """
+        status = self._stated()
+        if status != "running" or self.is_locked():
+            return status
+        # Its holder may have ended, and said so, since the summary was read.
+        status = self._stated()
+        return "interrupted" if status == "running" else status
+
+    def summary(self) -> dict[str, Any]:
+        """Read the summary.
+
+        Raises:
+            StoreError: it is missing or damaged, or a newer dnntrain wrote it.
+        """
+        summary = self._read_json(self.SUMMARY)
+        schema = summary.get("schema")
+        if type(schema) is not int or schema < 1:
+            raise StoreError(f"{self.path / self.SUMMARY} is damaged: it has no schema number")
+        if schema > SCHEMA:
+            raise StoreError(
+                f"{self.path / self.SUMMARY} was written by a newer dnntrain (schema {schema}, known up to {SCHEMA}): "
+                "upgrade dnntrain to read it"
+            )
+        return summary
+
+    def environment(self) -> dict[str, Any]:
+        """Read what the run ran on.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        return self._read_json(self.ENVIRONMENT)
+
+    def notes(self) -> dict[str, Any]:
+        """Read tags and notes; a run without any has empty ones.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        return self._read_json(self.NOTES) if (self.path / self.NOTES).exists() else {}
+
+    def spec_text(self) -> str:
+        """Read the resolved specification, as YAML text.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        try:
+            return self._read(self.SPEC).decode()
+        except UnicodeDecodeError as error:
+            raise StoreError(f"{self.path / self.SPEC} is damaged: it is not UTF-8") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read the rows of all epochs; a torn last line, and a file that is not there yet, count as nothing.
+
+        Raises:
+            StoreError: a line before the last is broken.
+        """
+        path = self.path / self.METRICS
+        lines = self._read(self.METRICS).split(b"\n") if path.exists() else []
+        if lines and not lines[-1]:
+            lines.pop()
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
+            elif number < len(lines):
+                raise StoreError(f"{path}:{number}: this line is broken; mend or remove it to read the others")
+        return rows
+
+    def _stated(self) -> str:
+        status = self.summary().get("status")
+        if status not in STATUSES:
+            raise StoreError(f"{self.path / self.SUMMARY} is damaged: '{status}' is no status")
+        return str(status)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomic(self.path / name, lambda file: file.write(_encode(text)))
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self._read(name))
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"{self.path / name} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{self.path / name} is damaged: it holds no JSON object")
+        return content
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.path} has no {name}: is it a run directory?") from error
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path / name}: {error.strerror or error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot write by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _encode(text: str) -> bytes:
+    # A lone surrogate, from a file name that is not UTF-8, becomes the escape by which JSON writes it.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _is_row(line: bytes) -> bool:
+    return _row(line) is not None

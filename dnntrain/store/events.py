@@ -1,0 +1,51 @@
+"""TensorBoard event files, written with the tensorboard package itself; no torch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class ScalarWriter:
+    """Writes scalars that `tensorboard --logdir` shows.
+
+    The tensorboard package is imported with the first scalar, since it takes a while.
+
+    Args:
+        folder: where the event file is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: _Writer | None = None
+
+    def add(self, scalars: Mapping[str, float | None], *, step: int) -> None:
+        """Write one value for each name; what is not a finite number is left out."""
+        if self._writer is None:
+            self._writer = _Writer(self._folder)
+        self._writer.add({k: v for k, v in scalars.items() if v is not None and math.isfinite(v)}, step)
+
+    def close(self) -> None:
+        """Write out what is waiting and close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class _Writer:
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._event, self._summary = Event, Summary
+        self._file = EventFileWriter(str(folder))
+
+    def add(self, scalars: Mapping[str, float], step: int) -> None:
+        values = [self._summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._file.add_event(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
+
+    def close(self) -> None:
+        self._file.close()

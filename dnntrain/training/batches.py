@@ -1,0 +1,135 @@
+"""Samples as tensors, and the order in which training sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+Order = Callable[[torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One part of the data (training, validation or test), ready to be gathered from.
+
+    Attributes:
+        x: inputs of the whole data set, of shape (rows, ...), uint8 or float32, wherever they are kept.
+        y: targets of the whole data set: int64 of shape (rows,), or float32 of shape (rows, outputs).
+        index: the rows that belong to this part, int64, where `x` is kept.
+        prepare: turns gathered inputs into what the model sees; lives on `device`.
+        device: where batches are wanted.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    prepare: nn.Module
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, positions: Tensor) -> Batch:
+        """Gather the samples at these positions of this part as one prepared batch on `device`."""
+        rows = self.index.index_select(0, positions)
+        x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
+        if x.device != self.device:
+            if self.device.type == "cuda":
+                x, y = x.pin_memory(), y.pin_memory()
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        return self.prepare(x), y
+
+    def slices(self, size: int) -> Iterator[Batch]:
+        """Yield all samples in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield self.take(torch.arange(start, stop, device=self.index.device))
+
+
+def shuffled(count: int) -> Order:
+    """Return an order that visits each of `count` samples once."""
+    return lambda generator: torch.randperm(count, generator=generator)
+
+
+def balanced(labels: Tensor) -> Order:
+    """Return an order that draws each class equally often: `len(labels)` samples, with replacement.
+
+    Args:
+        labels: class indices of the training part, int64, of shape (samples,), on the CPU.
+    """
+    weights = 1.0 / torch.bincount(labels).double()[labels]
+    edges = weights.cumsum(0)
+
+    def order(generator: torch.Generator) -> Tensor:
+        draws = torch.rand(len(labels), dtype=torch.float64, generator=generator) * edges[-1]
+        return torch.searchsorted(edges, draws, right=True).clamp_(max=len(labels) - 1)
+
+    return order
+
+
+class Batches:
+    """The training part, shuffled anew each epoch and cut into steps of one or more batches.
+
+    The last partial batch is kept; a last batch of a single sample joins the one before it, since no batch statistics
+    can be taken of it.
+
+    Args:
+        examples: the training part.
+        batch_size: samples in a batch.
+        accumulate: batches whose gradients make one optimizer step.
+        generator: draws the order; a CPU generator, so that the order is the same on every device.
+        order: how an epoch's order is drawn; by default each sample once.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        generator: torch.Generator,
+        order: Order | None = None,
+    ) -> None:
+        count = len(examples)
+        cuts = [*range(0, count, batch_size), count]
+        if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+            del cuts[-2]
+        spans = list(pairwise(cuts))
+        self.examples = examples
+        self.steps: Sequence[Sequence[tuple[int, int]]] = [
+            spans[i : i + accumulate] for i in range(0, len(spans), accumulate)
+        ]
+        self._generator = generator
+        self._order = order or shuffled(count)
+        self._epoch_start = generator.get_state()
+        self._position = 0
+
+    def __len__(self) -> int:
+        """Optimizer steps in an epoch."""
+        return len(self.steps)
+
+    def epoch(self) -> Iterator[list[Batch]]:
+        """Yield the batches of each optimizer step; after `load_state_dict`, those that were still to come."""
+        self._epoch_start = self._generator.get_state()
+        positions = self._order(self._generator).to(self.examples.index.device)
+        for step in self.steps[self._position :]:
+            self._position += 1
+            yield [self.examples.take(positions[start:stop]) for start, stop in step]
+        self._position = 0
+        self._epoch_start = self._generator.get_state()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the generator as it was before the epoch's order was drawn, and the steps taken since."""
+        return {"generator": self._epoch_start, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a state saved by `state_dict`."""
+        self._generator.set_state(state["generator"])
+        self._epoch_start = self._generator.get_state()
+        self._position = state["position"]

@@ -15,8 +15,13 @@ The tree::
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_LINE_WIDTH: Final = 120
+_LINE_BEFORE: Final = 60
 
 
 class DnntrainError(Exception):
@@ -87,15 +92,35 @@ class Problem:
         """Show the mistake as `file:line:column`, the line, a caret and the hint."""
         if self.mark is None:
             return self.message + (f"\n    {self.hint}" if self.hint else "")
-        mark = self.mark
-        margin = f"  {mark.line} | "
+        text, start, width = _excerpt(self.mark)
+        margin = f"  {self.mark.line} | "
         gutter = " " * (len(margin) - 2) + "| "
-        # A tab keeps its width only if the caret's line repeats it.
-        indent = "".join("\t" if c == "\t" else " " for c in mark.text[: mark.column - 1])
-        room = max(1, len(mark.text) - mark.column + 1)
-        caret = "^" * max(1, min(mark.width, room))
+        indent = "".join(map(_blank, text[:start]))
+        caret = "^" * max(1, sum(len(_blank(c)) for c in text[start : start + width]))
         pointer = f"{gutter}{indent}{caret} {self.hint}".rstrip()
-        return f"{mark}: {self.message}\n{margin}{mark.text}\n{pointer}"
+        return f"{self.mark}: {self.message}\n{margin}{text}\n{pointer}"
+
+
+def _excerpt(mark: Mark) -> tuple[str, int, int]:
+    """Return a marked line, cut where it is too long to be read, with the start and the width of what is marked."""
+    text, start = mark.text, mark.column - 1
+    width = max(1, min(mark.width, len(text) - start))
+    if len(text) <= _LINE_WIDTH:
+        return text, start, width
+    first = max(0, start - _LINE_BEFORE)
+    shown = text[first : first + _LINE_WIDTH]
+    width = max(1, min(width, len(shown) - (start - first)))
+    before, after = "..." * (first > 0), "..." * (first + _LINE_WIDTH < len(text))
+    return before + shown + after, start - first + len(before), width
+
+
+def _blank(character: str) -> str:
+    """Return the blank that is as wide as a character on a terminal; a tab is as wide as a tab alone."""
+    if character == "\t":
+        return character
+    if unicodedata.combining(character):
+        return ""
+    return "  " if unicodedata.east_asian_width(character) in "WF" else " "
 
 
 class SpecError(DnntrainError):
@@ -108,9 +133,9 @@ class SpecError(DnntrainError):
         super().__init__("\n".join(problem.render() for problem in self.problems))
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `name` most likely stands for, if any is near."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that `name` most likely stands for, if any is as near as `cutoff` (1: the same)."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 
@@ -120,3 +145,9 @@ def suggest(name: str, known: Iterable[str], *, limit: int = 12) -> str:
     near = nearest(name, names)
     shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
     return (f"did you mean '{near}'?  " if near else "") + f"known: {shown}"
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Write a text of unknown length and content so that a message stays on one line."""
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return visible if len(visible) <= limit else visible[: limit - 3] + "..."

@@ -14,9 +14,9 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -24,13 +24,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PydanticSchemaGenerationError,
     TypeAdapter,
     ValidationInfo,
     create_model,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from dnntrain.errors import RegistrationError, suggest
+from dnntrain.errors import RegistrationError, shorten, suggest
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -46,9 +47,17 @@ _Factory = TypeVar("_Factory", bound=Callable[..., Any])
 
 
 class Options(BaseModel):
-    """What a YAML file may set for one part or section: frozen, strict, no unknown keys."""
+    """What a YAML file may set for one part or section: frozen, strict, no unknown keys.
+
+    Attributes:
+        alternatives: groups of options that exclude each other, so that only those that are given are written down,
+            and a later file or setting that gives one takes the others away.
+        shorthand: the option that a single value stands for, where one may stand for them all.
+    """
 
     model_config = _STRICT
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    shorthand: ClassVar[str | None] = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ class Family:
             raise RegistrationError(f"{where} needs an equation, a source and a docstring")
         if unknown := set(traits) - set(self._traits):
             raise RegistrationError(f"{where}: unknown traits {sorted(unknown)}; {suggest('', self._traits)}")
-        runtime, options = _signature(factory, where)
+        runtime, options = _signature(factory, where, f"{self.name}_{name}")
         entry = Entry(
             family=self.name,
             name=name,
@@ -226,52 +235,41 @@ class Family:
             return value
         if value is None and "none" in self:
             value = "none"
-        if isinstance(value, str):
-            name, options = value, {}
-        elif isinstance(value, dict) and isinstance(value.get("name"), str):
-            name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
-        elif isinstance(value, dict) and "name" not in value:
-            raise PydanticCustomError(
-                "part_unnamed", "this {family} lacks its name", {"family": self.name, "hint": suggest("", self.names())}
-            )
-        else:
-            raise PydanticCustomError(
-                "part_type",
-                "expected the name of {article} {family}, or a mapping with a name",
-                {"family": self.name, "article": _article(self.name), "hint": suggest("", self.names())},
-            )
+        name, options = self._parted(value)
         if name not in self:
             raise PydanticCustomError(
                 "part_unknown",
                 "unknown {family} '{given}'",
-                {"family": self.name, "given": str(name), "hint": self._hint(name)},
+                {"family": self.name, "given": shorten(name), "hint": self._hint(name)},
             )
         entry = self[name]
         return Choice(entry, entry.options.model_validate(options, context=context))
 
+    def _parted(self, value: Any) -> tuple[str, dict[str, Any]]:
+        """Part what a file wrote into a name and options."""
+        if isinstance(value, str):
+            return value, {}
+        known = suggest("", self.names())
+        if isinstance(value, dict) and isinstance(value.get("name"), str):
+            return value["name"], {key: item for key, item in value.items() if key != "name"}
+        if isinstance(value, dict) and "name" not in value:
+            nested = next((key for key in value if key in self), None)
+            hint = f"write {{name: {nested}, ...}}" if nested else known
+            raise PydanticCustomError(
+                "part_unnamed", "this {family} lacks its name", {"family": self.name, "hint": hint}
+            )
+        if (value is None or value is False) and "none" in self._synonyms:
+            known = f"write {self._synonyms['none']} for none"
+        raise PydanticCustomError(
+            "part_type",
+            "must be the name of {article} {family}"
+            + ("" if isinstance(value, dict) else ", or a mapping with a name"),
+            {"family": self.name, "article": article(self.name), "hint": known},
+        )
+
     def _hint(self, name: str) -> str:
         synonym = self._synonyms.get(name.lower())
         return f"called {synonym} here" if synonym else suggest(name, self.names())
-
-    def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of a field that names one of these parts."""
-        short = [entry.name for entry in self if not entry.required]
-        forms: list[dict[str, Any]] = [{"enum": short}] if short else []
-        for entry in self:
-            schema = entry.options.model_json_schema()
-            properties = {"name": {"const": entry.name}, **schema.get("properties", {})}
-            forms.append(
-                {
-                    "type": "object",
-                    "title": entry.name,
-                    "description": f"{entry.summary} {entry.equation}",
-                    "properties": properties,
-                    "required": ["name", *entry.required],
-                    "additionalProperties": False,
-                    **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
-                }
-            )
-        return {"title": self.name, "anyOf": forms}
 
 
 _families: dict[str, Family] = {}
@@ -300,12 +298,22 @@ class Pick:
         return core_schema.with_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        reference: dict[str, Any] = {"x-family": self.family.name}
-        return {"anyOf": [{"const": AUTO}, reference]} if self.auto else reference
+        forms: list[dict[str, Any]] = [{"x-family": self.family.name}]
+        if self.auto:
+            forms.insert(0, {"const": AUTO})
+        if self.default is not None:
+            forms.append(_json_union(handler, [self.family[self.default].options.__pydantic_core_schema__]))
+        return {"anyOf": forms} if len(forms) > 1 else forms[0]
 
     def _validate(self, value: Any, info: ValidationInfo) -> Choice | str:
-        if self.auto and value == AUTO:
+        if self.auto and value in (AUTO, {"name": AUTO}):
             return AUTO
+        if self.auto and isinstance(value, dict) and value.get("name") == AUTO:
+            raise PydanticCustomError(
+                "part_auto",
+                "auto picks the {family}, so there is nothing to set beside it",
+                {"family": self.family.name, "hint": f"name the {self.family.name} that these options belong to"},
+            )
         if self.default is not None and isinstance(value, dict) and "name" not in value:
             value = {"name": self.default, **value}
         return self.family.choose(value, context=info.context)
@@ -325,7 +333,7 @@ class ByShape:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         forms = {"list": self.sequence, "mapping": self.mapping, "single value": self.scalar}
-        adapters = {kind: TypeAdapter(form) for kind, form in forms.items() if form is not None}
+        adapters = {kind: strict_adapter(form) for kind, form in forms.items() if form is not None}
 
         def validate(value: Any, info: ValidationInfo) -> Any:
             if isinstance(value, list | tuple):
@@ -335,16 +343,14 @@ class ByShape:
             if isinstance(value, Choice) and kind not in adapters:
                 kind = "mapping"
             if kind not in adapters:
-                raise PydanticCustomError(
-                    "shape", "expected a {kinds} here, not a {kind}", {"kinds": " or a ".join(adapters), "kind": kind}
-                )
-            return adapters[kind].validate_python(value, strict=None, context=info.context)
+                raise PydanticCustomError("shape", "must be a {kinds}", {"kinds": " or a ".join(adapters)})
+            return adapters[kind].validate_python(value, context=info.context)
 
         return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         forms = (self.sequence, self.mapping, self.scalar)
-        return {"anyOf": [TypeAdapter(form).json_schema() for form in forms if form is not None]}
+        return _json_union(handler, [strict_adapter(form).core_schema for form in forms if form is not None])
 
 
 @dataclass(frozen=True)
@@ -358,30 +364,46 @@ class WordOr:
     form: Any
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        adapter: TypeAdapter[Any] = TypeAdapter(self.form)
+        adapter = strict_adapter(self.form)
 
         def validate(value: Any, info: ValidationInfo) -> Any:
             if isinstance(value, str) and value in self.words:
                 return str(value)
-            return adapter.validate_python(value, strict=True, context=info.context)
+            return adapter.validate_python(value, context=info.context)
 
         return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(self.words)}, TypeAdapter(self.form).json_schema()]}
+        words = core_schema.literal_schema(list(self.words))
+        return _json_union(handler, [words, strict_adapter(self.form).core_schema])
+
+
+def strict_adapter(form: Any) -> TypeAdapter[Any]:
+    """Return what checks a type as strictly as `Options` checks its fields."""
+    bare = get_args(form)[0] if get_origin(form) is Annotated else form
+    if isinstance(bare, type) and (issubclass(bare, BaseModel) or is_dataclass(bare)):
+        return TypeAdapter(form)
+    return TypeAdapter(form, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _json_union(handler: GetJsonSchemaHandler, forms: list[CoreSchema]) -> dict[str, Any]:
+    """Describe alternatives; the handler lets types within a union describe themselves, but not what it is given."""
+    union: dict[str, Any] = handler(core_schema.union_schema(list(forms)))
+    return union
 
 
 def _read_path(value: Any) -> Path:
     """Resolve a path that is read: beside the file that wrote it, then under DNNTRAIN_DATA."""
-    if not isinstance(value, str | Path) or not str(value):
-        raise PydanticCustomError("path", "expected a path")
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise PydanticCustomError("path", "must be a path")
     folder = Path(getattr(value, "folder", None) or Path.cwd())
-    path = Path(str(value)).expanduser()
+    # os.path leaves alone what pathlib raises for: an unknown user after '~', a name too long to exist.
+    path = Path(os.path.expanduser(str(value)))
     beside = Path(os.path.abspath(folder / path))
     root = os.environ.get("DNNTRAIN_DATA")
-    if root and not path.is_absolute() and not beside.exists():
+    if root and not path.is_absolute() and not os.path.exists(beside):
         under = Path(os.path.abspath(Path(root) / path))
-        if under.exists():
+        if os.path.exists(under):
             return under
     return beside
 
@@ -402,8 +424,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return value.plain()
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {info.alias or name: plain(getattr(value, name)) for name, info in fields.items()}
+        written = {info.alias or name: plain(getattr(value, name)) for name, info in type(value).model_fields.items()}
+        everything = not (isinstance(value, Options) and value.alternatives)
+        return {key: item for key, item in written.items() if everything or item is not None}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -422,10 +445,13 @@ def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def _signature(factory: Callable[..., Any], where: str) -> tuple[tuple[str, ...], type[Options]]:
-    """Split a signature into run-time values and options; make the options' model."""
+def _signature(factory: Callable[..., Any], where: str, title: str) -> tuple[tuple[str, ...], type[Options]]:
+    """Split a signature into run-time values and options; make the options' model, called `title`."""
     target = factory.__init__ if inspect.isclass(factory) else factory
-    hints = get_type_hints(target, include_extras=True)
+    try:
+        hints = get_type_hints(target, include_extras=True)
+    except NameError as error:
+        raise RegistrationError(f"{where}: a type cannot be looked up: {error}") from error
     docs = option_docs(factory)
     runtime: list[str] = []
     fields: dict[str, Any] = {}
@@ -443,9 +469,15 @@ def _signature(factory: Callable[..., Any], where: str) -> tuple[tuple[str, ...]
             )
     if "name" in fields:
         raise RegistrationError(f"{where}: an option cannot be called 'name', which picks the part")
-    model = create_model(f"{factory.__name__}_options", __base__=Options, **fields)
+    if taken := [name for name in fields if name.startswith("_") or hasattr(Options, name)]:
+        raise RegistrationError(f"{where}: an option cannot be called '{taken[0]}', which options have a use for")
+    try:
+        model = create_model(title, __base__=Options, **fields)
+    except PydanticSchemaGenerationError as error:
+        raise RegistrationError(f"{where}: a file cannot hold such an option: {error.message}") from error
     return tuple(runtime), model
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
+    """Return the article of a noun: an activation, a loss."""
     return "an" if noun[0] in "aeiou" else "a"

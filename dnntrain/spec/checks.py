@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dnntrain.errors import Problem
 from dnntrain.registry import AUTO, Choice
 from dnntrain.spec.schema import MonitorSpec, Spec
+from dnntrain.yamltext import KeyPath
 
-Check = Callable[[Spec], Iterator[Problem]]
-
-
-def check(spec: Spec) -> list[Problem]:
-    """Return every impossible combination in a valid file."""
-    return [problem for each in CHECKS for problem in each(spec)]
+_Find = Callable[[Spec], Iterator[Problem]]
 
 
-def _stopping_needs_validation(spec: Spec) -> Iterator[Problem]:
-    if spec.data.validation != "none":
-        return
-    if isinstance(spec.training.monitor, MonitorSpec) and spec.training.monitor.metric.startswith("valid/"):
+@dataclass(frozen=True)
+class Check:
+    """A search for one impossible combination.
+
+    Attributes:
+        reads: dotted paths of all that it looks at.
+        find: yields what is wrong.
+    """
+
+    reads: tuple[str, ...]
+    find: _Find
+
+    def concerns(self, path: KeyPath) -> bool:
+        """Whether it looks at what stands at a path, at something in there, or at something around it."""
+        return any(all(a == b for a, b in zip(read.split("."), path, strict=False)) for read in self.reads)
+
+
+CHECKS: Final[list[Check]] = []
+
+
+def check(spec: Spec, wrong: Iterable[KeyPath] = ()) -> list[Problem]:
+    """Return every impossible combination.
+
+    Args:
+        spec: an experiment.
+        wrong: paths where something else stands than the file says, because that cannot be; what looks there is
+            not checked.
+    """
+    wrong = tuple(wrong)
+    sound = [each for each in CHECKS if not any(each.concerns(path) for path in wrong)]
+    return [problem for each in sound for problem in each.find(spec)]
+
+
+def _reads(*paths: str) -> Callable[[_Find], _Find]:
+    def decorator(find: _Find) -> _Find:
+        CHECKS.append(Check(paths, find))
+        return find
+
+    return decorator
+
+
+@_reads("data.validation", "training.monitor")
+def _monitoring_needs_validation(spec: Spec) -> Iterator[Problem]:
+    monitor = spec.training.monitor
+    if spec.data.validation == "none" and isinstance(monitor, MonitorSpec) and monitor.metric.startswith("valid/"):
         yield spec.problem(
             "training.monitor",
-            f"{spec.training.monitor.metric} is monitored, but data.validation is none",
+            f"{monitor.metric} is monitored, but data.validation is none",
             "monitor train/loss, or set data.validation: {fraction: 0.1}",
         )
+
+
+@_reads("data.validation", "callbacks")
+def _restoring_needs_validation(spec: Spec) -> Iterator[Problem]:
+    if spec.data.validation != "none":
+        return
     for i, callback in enumerate(spec.callbacks if spec.callbacks != AUTO else ()):
         options: Any = callback.options if isinstance(callback, Choice) else None
         if getattr(options, "restore_best", False):
@@ -36,6 +80,7 @@ def _stopping_needs_validation(spec: Spec) -> Iterator[Problem]:
             )
 
 
+@_reads("data.batch_size", "model.normalization")
 def _batch_norm_needs_a_batch(spec: Spec) -> Iterator[Problem]:
     normalization = spec.model.normalization
     if isinstance(normalization, Choice) and spec.data.batch_size == 1 and normalization.build().needs_batch:
@@ -46,6 +91,7 @@ def _batch_norm_needs_a_batch(spec: Spec) -> Iterator[Problem]:
         )
 
 
+@_reads("loss", "metrics")
 def _metrics_fit_the_loss(spec: Spec) -> Iterator[Problem]:
     if not isinstance(spec.loss, Choice) or spec.metrics == AUTO:
         return
@@ -57,14 +103,15 @@ def _metrics_fit_the_loss(spec: Spec) -> Iterator[Problem]:
             )
 
 
+@_reads("optimizer")
 def _nesterov_needs_momentum(spec: Spec) -> Iterator[Problem]:
-    options: Any = spec.optimizer.options
-    if getattr(options, "nesterov", False) and (options.momentum == 0 or options.dampening != 0):
-        yield spec.problem(
-            "optimizer.nesterov", "nesterov needs momentum and no dampening", "set momentum: 0.9 beside it"
-        )
+    options = vars(spec.optimizer.options)
+    if options.get("nesterov") and (options.get("momentum") == 0 or options.get("dampening")):
+        hint = "set momentum: 0.9 beside it" if options.get("momentum") == 0 else "leave dampening out"
+        yield spec.problem("optimizer.nesterov", "nesterov needs momentum and no dampening", hint)
 
 
+@_reads("schedule", "optimizer")
 def _cycled_momentum_needs_one(spec: Spec) -> Iterator[Problem]:
     options: Any = spec.schedule.options
     has_momentum = {"momentum", "betas"} & set(type(spec.optimizer.options).model_fields)
@@ -74,12 +121,3 @@ def _cycled_momentum_needs_one(spec: Spec) -> Iterator[Problem]:
             f"{spec.schedule.name} cycles the momentum, but optimizer '{spec.optimizer.name}' has none",
             "set cycle_momentum: false",
         )
-
-
-CHECKS: Final[tuple[Check, ...]] = (
-    _stopping_needs_validation,
-    _batch_norm_needs_a_batch,
-    _metrics_fit_the_loss,
-    _nesterov_needs_momentum,
-    _cycled_momentum_needs_one,
-)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dnntrain import yamltext
-from dnntrain.errors import Mark, Problem, SpecError, UsageError
-from dnntrain.registry import families, plain
+from dnntrain.errors import Mark, Problem, SpecError, UsageError, shorten
+from dnntrain.registry import plain
 from dnntrain.spec.checks import check
+from dnntrain.spec.forms import follow
 from dnntrain.spec.merge import Node, from_tree, merge, put, to_tree
-from dnntrain.spec.problems import problems
+from dnntrain.spec.problems import MISSING, problems
+from dnntrain.spec.remainder import remainder
 from dnntrain.spec.schema import Spec
+from dnntrain.yamltext import KeyPath, Marks
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
@@ -55,56 +60,44 @@ def loads(
         SpecError: every mistake in it, at once.
     """
     folder = Path.cwd() if folder is None else folder
-    found: list[Problem] = []
-    tree = _extended(text, source, folder, found, chain=(_identity(source, folder),))
-    for override in overrides:
-        tree = _overridden(tree, override, found)
+    reading = _Reading()
+    tree = reading.file(text, source, folder, chain=(_identity(source, folder),))
+    for number, override in enumerate(overrides, start=1):
+        tree = reading.override(tree, override, number)
     value, marks = from_tree(tree)
     if not isinstance(value, dict):
-        raise SpecError([*found, Problem("an experiment is a mapping of sections", marks[()].value, "data: ...")])
+        raise SpecError(_sorted([*reading.found, _not_a_mapping(value, marks[()].value)]))
     value.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "_", default_name)[:100] or "run")
-    try:
-        spec = Spec.model_validate(value)
-    except ValidationError as error:
-        raise SpecError(_sorted([*found, *problems(error, value, marks)])) from None
-    spec._marks.update(marks)
-    found += check(spec)
+    spec, found = _checked(value, marks, complete=reading.complete)
+    found += reading.found
     if found:
         raise SpecError(_sorted(found))
     return spec
 
 
+def _checked(value: dict[str, Any], marks: dict[KeyPath, Marks], *, complete: bool) -> tuple[Spec, list[Problem]]:
+    """Check a file, each value first and then how they go together.
+
+    Args:
+        value: the plain value of the file.
+        marks: where its parts were written.
+        complete: whether what it extends was read, so that what is missing is missing indeed.
+    """
+    errors: list[ErrorDetails] = []
+    try:
+        spec = Spec.model_validate(value)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        spec = remainder(value, [follow(each["loc"], value).path for each in errors])
+    spec._marks.update(marks)
+    told = [each for each in errors if complete or each["type"] != MISSING]
+    combined = check(spec, [follow(each["loc"], value).path for each in errors]) if complete else []
+    return spec, [*problems(told, value, marks), *combined]
+
+
 def dump(spec: Spec) -> str:
     """Write a spec as a file that reads back as an equal one."""
     return yamltext.dump(plain(spec))
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of experiment files, for editors."""
-    schema = Spec.model_json_schema()
-    definitions = schema.setdefault("$defs", {})
-    for name, family in families().items():
-        part = family.json_schema()
-        for form in part["anyOf"]:
-            definitions.update(form.pop("$defs", {}))
-        definitions[f"family_{name}"] = part
-    schema["properties"]["extends"] = {"type": "string", "description": "start from another file"}
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "dnntrain experiment"
-    linked: dict[str, Any] = _linked(schema)
-    return linked
-
-
-def _linked(schema: Any) -> Any:
-    """Point each place that names a part to the one definition of its family."""
-    if isinstance(schema, list):
-        return [_linked(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    linked = {key: _linked(item) for key, item in schema.items() if key != "x-family"}
-    if "x-family" in schema:
-        linked["$ref"] = f"#/$defs/family_{schema['x-family']}"
-    return linked
 
 
 def _read(path: Path) -> bytes:
@@ -122,70 +115,134 @@ def _identity(source: str, folder: Path) -> Path:
     return (folder / Path(source).name).resolve()
 
 
-def _extended(text: str | bytes, source: str, folder: Path, found: list[Problem], *, chain: tuple[Path, ...]) -> Node:
-    """Read a file and what it extends, the latter first; problems of all of them go into `found`."""
-    document = yamltext.read(text, source=source, folder=folder)
-    found += document.problems
-    tree = to_tree(document)
-    if not isinstance(tree.content, dict) or "extends" not in tree.content:
-        return tree
-    content = dict(tree.content)
-    link = content.pop("extends")
-    tree = Node(content, tree.mark, tree.key)
-    if not isinstance(link.content, str):
-        found.append(Problem("'extends' must be the path of a file", link.mark, "extends: base.yaml"))
-        return tree
-    path = folder / Path(link.content).expanduser()
-    if path.resolve() in chain:
-        names = " -> ".join(p.name for p in (*chain, path.resolve()))
-        found.append(Problem("these files extend each other in a circle", link.mark, names))
-        return tree
-    try:
-        below = path.read_bytes()
-    except OSError as error:
-        found.append(Problem(f"cannot read {path}: {error.strerror}", link.mark, "relative to the file that says it"))
-        return tree
-    base = _extended(below, str(path), path.parent, found, chain=(*chain, path.resolve()))
-    return merge(base, tree)
+def _not_a_mapping(value: Any, mark: Mark) -> Problem:
+    if value is None:
+        return Problem("there is no experiment here", mark, "dnntrain init writes a file to start from")
+    kind = "a list" if isinstance(value, list) else "a single value"
+    return Problem(f"an experiment is a mapping of sections, not {kind}", mark, "data: ...")
 
 
-def _overridden(tree: Node, override: str, found: list[Problem]) -> Node:
-    """Apply one `K=V`."""
-    key, equals, text = override.partition("=")
-    whole = Mark("--set", 1, 1, len(override), override)
-    if not equals or not all(part for part in key.split(".")):
-        found.append(Problem(f"cannot set '{override}'", whole, "write KEY=VALUE, such as optimizer.lr=0.01"))
-        return tree
-    try:
-        document = yamltext.read(text, source="--set", folder=Path.cwd())
-        value = _shifted(to_tree(document), override, len(key) + 1)
-        found += [replace(p, mark=_shift(p.mark, override, len(key) + 1)) for p in document.problems]
-        return put(tree, key.split("."), Node(value.content, value.mark, Mark("--set", 1, 1, len(key), override)))
-    except SpecError as error:
-        found += [
-            replace(p, mark=p.mark if p.mark and p.mark.text == override else _shift(p.mark, override, len(key) + 1))
-            for p in error.problems
-        ]
-        return tree
+class _Reading:
+    """The reading of a file, of those it extends and of the settings laid over them.
+
+    Attributes:
+        found: all mistakes so far.
+        complete: whether every file could be read.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+        self.complete = True
+
+    def file(self, text: str | bytes, source: str, folder: Path, *, chain: tuple[Path, ...]) -> Node:
+        """Read a file and what it extends.
+
+        Raises:
+            SpecError: this file is not YAML.
+        """
+        document = yamltext.read(text, source=source, folder=folder)
+        self.found += document.problems
+        tree = to_tree(document)
+        if not isinstance(tree.content, dict) or "extends" not in tree.content:
+            return tree
+        content = dict(tree.content)
+        base = self._base(content.pop("extends"), folder, chain)
+        tree = Node(content, tree.mark, tree.key)
+        self.complete = self.complete and base is not None
+        return tree if base is None else merge(base, tree)
+
+    def _base(self, link: Node, folder: Path, chain: tuple[Path, ...]) -> Node | None:
+        """Read what a file extends; None where that cannot be."""
+        if not isinstance(link.content, str) or not link.content or "\0" in link.content:
+            return self._refused("'extends' must be the path of a file", link.mark, "extends: base.yaml")
+        path = folder / os.path.expanduser(link.content)
+        if path.resolve() in chain:
+            names = " -> ".join(each.name for each in (*chain, path.resolve()))
+            return self._refused("these files extend each other in a circle", link.mark, names)
+        try:
+            text = _read(path)
+        except UsageError as error:
+            return self._refused(str(error), link.mark, "a path starts at the folder of the file that writes it")
+        try:
+            base = self.file(text, str(path), path.parent, chain=(*chain, path.resolve()))
+        except SpecError as error:
+            self.found += error.problems
+            return None
+        if isinstance(base.content, dict):
+            return base
+        if base.content is not None:
+            self.found.append(_not_a_mapping(from_tree(base)[0], base.mark))
+        return Node({}, base.mark)
+
+    def _refused(self, message: str, mark: Mark, hint: str) -> Node | None:
+        self.found.append(Problem(message, mark, hint))
+        return None
+
+    def override(self, tree: Node, override: str, number: int) -> Node:
+        """Apply one `K=V`, the `number`-th of the command line."""
+        key, equals, text = override.partition("=")
+        keys = [part.strip() for part in key.split(".")]
+        setting = _Setting(override, number, offset=len(key) + 1)
+        if not equals or not all(keys):
+            message = f"cannot set '{shorten(override)}'"
+            self.found.append(
+                Problem(message, setting.mark(0, len(override)), "write KEY=VALUE, as in optimizer.lr=0.01")
+            )
+            return tree
+        try:
+            document = yamltext.read(text, source="--set", folder=Path.cwd())
+        except SpecError as error:
+            self.found += [setting.problem(each) for each in error.problems]
+            return tree
+        self.found += [setting.problem(each) for each in document.problems]
+        value = setting.node(to_tree(document))
+        try:
+            return put(tree, keys, replace(value, key=setting.mark(0, len(key))))
+        except SpecError as error:
+            self.found += error.problems
+            return tree
 
 
-def _shifted(node: Node, override: str, by: int) -> Node:
-    """Let marks inside V count their columns in `K=V`."""
-    content = node.content
-    if isinstance(content, dict):
-        content = {key: _shifted(item, override, by) for key, item in content.items()}
-    elif isinstance(content, list):
-        content = [_shifted(item, override, by) for item in content]
-    mark = _shift(node.mark, override, by)
-    return Node(content, node.mark if mark is None else mark, _shift(node.key, override, by))
+@dataclass(frozen=True)
+class _Setting:
+    """A `K=V` of the command line, by which the marks of V are moved to where they stand in the whole.
 
+    Attributes:
+        text: the whole.
+        number: which of the settings this is, from 1; it is shown as the line.
+        offset: where V begins.
+    """
 
-def _shift(mark: Mark | None, override: str, by: int) -> Mark | None:
-    if mark is None or mark.line != 1:
-        return mark
-    return replace(mark, column=mark.column + by, text=override)
+    text: str
+    number: int
+    offset: int
+
+    def mark(self, start: int, width: int) -> Mark:
+        first_line = self.text.partition("\n")[0]
+        return Mark("--set", self.number, start + 1, width, first_line)
+
+    def problem(self, problem: Problem) -> Problem:
+        return problem if problem.mark is None else replace(problem, mark=self._moved(problem.mark))
+
+    def node(self, node: Node) -> Node:
+        content = node.content
+        if isinstance(content, dict):
+            content = {key: self.node(item) for key, item in content.items()}
+        elif isinstance(content, list):
+            content = [self.node(item) for item in content]
+        return Node(content, self._moved(node.mark), None if node.key is None else self._moved(node.key))
+
+    def _moved(self, mark: Mark) -> Mark:
+        if mark.line > 1:
+            return replace(mark, line=self.number)
+        return self.mark(mark.column - 1 + self.offset, mark.width)
 
 
 def _sorted(found: list[Problem]) -> list[Problem]:
     """Put problems in the order of the text; those without a place come last."""
-    return sorted(found, key=lambda p: (p.mark is None, p.mark.source if p.mark else "", p.mark.line if p.mark else 0))
+
+    def place(problem: Problem) -> tuple[bool, str, int, int]:
+        mark = problem.mark
+        return (True, "", 0, 0) if mark is None else (False, mark.source, mark.line, mark.column)
+
+    return sorted(found, key=place)

@@ -1,15 +1,20 @@
 """Experiment files put together: `extends`, `--set`, and the marks that remember where each value came from.
 
 A mapping without a `name`, or with the same one, is merged into what is there; another `name` replaces the part with
-its options. `selu` and `{name: selu}` are the same part. Lists are replaced, or addressed by index.
+its options. `selu` and `{name: selu}` are the same part. Lists are replaced, or addressed by index. Of options that
+exclude each other, the last one given stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dnntrain.errors import Mark, Problem, SpecError
+from dnntrain.errors import Mark, Problem, SpecError, shorten
+from dnntrain.registry import Options, Pick, WordOr
+from dnntrain.spec.forms import flow, form_at, marked, models
+from dnntrain.spec.schema import OneOrMore
 from dnntrain.yamltext import Document, KeyPath, Marks
 
 Content = Any  # dict[str, Node] | list[Node] | a scalar
@@ -63,23 +68,23 @@ def from_tree(node: Node) -> tuple[Any, dict[KeyPath, Marks]]:
     return convert(node, ()), marks
 
 
-def merge(base: Node, over: Node, *, root: bool = True) -> Node:
-    """Lay one file over another.
+def merge(base: Node, over: Node, path: KeyPath = ()) -> Node:
+    """Lay one value over another.
 
     Args:
         base: what is there.
         over: what has the last word.
-        root: whether these are whole files, whose `name` names the experiment and not a part.
+        path: where both stand; at the root they are whole files, whose `name` names the experiment and not a part.
     """
     if isinstance(over.content, dict):
-        below = _promoted(base) if not root else base
-        same = root or "name" not in over.content or over.name == below.name
+        below = _opened(base, path)
+        same = not _is_part(path) or "name" not in over.content or over.name == (below.name or _default(path))
         if isinstance(below.content, dict) and same:
-            merged = dict(below.content)
+            merged = _kept(below.content, over.content, path)
             for key, item in over.content.items():
-                merged[key] = merge(merged[key], item, root=False) if key in merged else item
+                merged[key] = merge(merged[key], item, (*path, key)) if key in merged else item
             return Node(merged, over.mark, over.key or base.key)
-    elif isinstance(over.content, str) and isinstance(base.content, dict) and base.name == over.content:
+    elif isinstance(base.content, dict) and _is_part(path) and over.content == (base.name or _default(path)):
         return Node(base.content, over.mark, over.key or base.key)
     return over
 
@@ -95,33 +100,69 @@ def put(base: Node, keys: list[str], over: Node) -> Node:
     Raises:
         SpecError: the path leads through something that is neither a mapping nor a part's name, or past a list's end.
     """
-    return _put(base, keys, over, root=True)
+    return _put(base, keys, over, ())
 
 
-def _put(base: Node | None, keys: list[str], over: Node, *, root: bool) -> Node:
+def _put(base: Node | None, keys: list[str], over: Node, path: KeyPath) -> Node:
     if not keys:
-        return over if base is None else merge(base, over, root=root)
+        return over if base is None else merge(base, over, path)
     key, rest = keys[0], keys[1:]
-    if base is None:
-        return Node({key: _put(None, rest, over, root=False)}, over.mark, over.key)
+    if base is None or base.content is None:
+        return Node({key: _put(None, rest, over, (*path, key))}, over.mark, over.key)
+    if key.isdecimal() and isinstance(base.content, str | dict) and any(marked(form_at(path), OneOrMore)):
+        base = Node([base], base.mark, base.key)
     if isinstance(base.content, list):
-        if not key.isdecimal() or int(key) >= len(base.content):
-            raise SpecError(
-                [Problem(f"'{key}' is no entry of this list", over.key, f"entries are 0 to {len(base.content) - 1}")]
-            )
-        items = list(base.content)
-        items[int(key)] = _put(items[int(key)], rest, over, root=False)
-        return Node(items, base.mark, base.key)
-    below = base if root else _promoted(base)
-    if below.content is None:
-        below = Node({}, below.mark, below.key)
+        return _put_entry(base, keys, over, path)
+    below = _opened(base, path)
     if not isinstance(below.content, dict):
-        raise SpecError([Problem(f"'{key}' is set inside a single value", over.key, f"the value is {base.content!r}")])
-    return Node({**below.content, key: _put(below.content.get(key), rest, over, root=False)}, below.mark, below.key)
+        message = f"'{shorten(key)}' is set inside a single value"
+        raise SpecError([Problem(message, over.key, f"what stands there is {shorten(flow(base.content), 40)}")])
+    if key == "name" and not rest and _is_part(path) and over.content != (below.name or _default(path)):
+        return Node({key: over}, over.mark, over.key)
+    there = _kept(below.content, {key: over}, path)
+    return Node({**there, key: _put(there.get(key), rest, over, (*path, key))}, below.mark, below.key)
 
 
-def _promoted(node: Node) -> Node:
-    """Write a part's bare name as a mapping, so that options can be laid beside it."""
-    if isinstance(node.content, str):
-        return Node({"name": Node(node.content, node.mark, node.key)}, node.mark, node.key)
-    return node
+def _put_entry(base: Node, keys: list[str], over: Node, path: KeyPath) -> Node:
+    key, rest, entries = keys[0], keys[1:], list(base.content)
+    if not key.isdecimal() or int(key) >= len(entries):
+        hint = f"its entries are 0 to {len(entries) - 1}" if entries else "the list is empty; set it as a whole: [...]"
+        raise SpecError([Problem(f"'{shorten(key)}' is no entry of this list", over.key, hint)])
+    entries[int(key)] = _put(entries[int(key)], rest, over, (*path, int(key)))
+    return Node(entries, base.mark, base.key)
+
+
+def _opened(node: Node, path: KeyPath) -> Node:
+    """Write what may stand for a mapping as that mapping, so that options can be laid beside it."""
+    if not isinstance(node.content, str) or not path:
+        return node
+    form = form_at(path)
+    if _is_part(path):
+        return replace(node, content={"name": Node(node.content, node.mark, node.key)})
+    model = next(iter(models(form)), None)
+    if model is None:
+        return node
+    if model.shorthand is None or any(node.content in word.words for word in marked(form, WordOr)):
+        return replace(node, content={})
+    return replace(node, content={model.shorthand: Node(node.content, node.mark, node.key)})
+
+
+def _kept(there: Mapping[str, Node], given: Mapping[str, Node], path: KeyPath) -> dict[str, Node]:
+    """Leave out of a mapping what is excluded by the keys that are given."""
+    model = next(iter(models(form_at(path))), Options)
+    chosen = [
+        group for group in model.alternatives if any(given[key].content is not None for key in group if key in given)
+    ]
+    dropped = {key for group in model.alternatives if chosen and group not in chosen for key in group}
+    return {key: node for key, node in there.items() if key not in dropped}
+
+
+def _is_part(path: KeyPath) -> bool:
+    """Whether a part may stand at a path; of options of parts it is taken for granted."""
+    form = form_at(path)
+    return form is None or any(marked(form, Pick))
+
+
+def _default(path: KeyPath) -> str | None:
+    """Return the part that options without a name belong to."""
+    return next((pick.default for pick in marked(form_at(path), Pick)), None)

@@ -2,210 +2,152 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dnntrain.errors import Problem, nearest
-from dnntrain.registry import ByShape, Options, Pick, WordOr
-from dnntrain.spec.schema import Spec, mark_at
+from dnntrain.errors import Problem, nearest, shorten
+from dnntrain.spec.forms import Place, even, fields, flow, follow, wanted
+from dnntrain.spec.hints import example, key_hint, value_hint
+from dnntrain.spec.schema import mark_at
 from dnntrain.yamltext import KeyPath, Marks
 
-# Keys that people bring along from other tools, and what is said here.
-_HABITS = {
-    "learning_rate": "called lr here",
-    "output_activation": "models give logits; the loss applies softmax or sigmoid itself",
-    "softmax": "models give logits; the loss applies softmax or sigmoid itself",
-    "num_epochs": "called epochs here, under training",
-    "max_epochs": "called epochs here, under training",
-    "validation_split": "called validation here: {fraction: 0.1}",
-    "lr_scheduler": "called schedule here",
-    "scheduler": "called schedule here",
-    "gradient_clipping": "called training.clip here: {norm: 1.0}",
-    "weight_decay": "an option of adamw and nadam: optimizer: {name: adamw, weight_decay: 0.01}",
-    "bias": "biases follow from the normalization: one is left out where it has no effect",
-}
+MISSING: Final = "missing"
+_UNKNOWN: Final = "extra_forbidden"
 
-_COMPARISONS = {
+_COMPARISONS: Final = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
+    "multiple_of": ("multiple_of", "a multiple of"),
+}
+_LENGTHS: Final = {
+    "too_short": ("min_length", "at least", "entry", "entries"),
+    "too_long": ("max_length", "at most", "entry", "entries"),
+    "string_too_short": ("min_length", "at least", "character", "characters"),
+    "string_too_long": ("max_length", "at most", "character", "characters"),
 }
 
-_WANTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "string_sub_type": "text",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "finite_number": "a finite number",
-}
+_Placed = list[tuple[ErrorDetails, Place]]
 
 
-def problems(error: ValidationError, value: Any, marks: dict[KeyPath, Marks]) -> list[Problem]:
-    """Translate a validation error.
+def problems(errors: Sequence[ErrorDetails], value: Any, marks: dict[KeyPath, Marks]) -> list[Problem]:
+    """Translate what pydantic found wrong.
 
     Args:
-        error: what pydantic found wrong.
+        errors: the details of a validation error.
         value: the plain value that was validated.
         marks: where its parts were written.
     """
-    return [_problem(details, value, marks) for details in error.errors(include_url=False)]
+    placed = [(each, follow(each["loc"], value)) for each in errors]
+    found: list[Problem] = []
+    for each, place in placed:
+        if each["type"] == MISSING and isinstance(each["loc"][-1], str):
+            if not _misspelt(place, placed):
+                found += _missing(place, marks)
+        elif each["type"] == _UNKNOWN:
+            found.append(_unknown(place, value, marks))
+        elif not _overruled(each, place, placed):
+            found.append(_wrong(each, place, marks))
+    # Each member of a union tells the same, and so does each entry that a list lacks.
+    return list(dict.fromkeys(found))
 
 
-def _problem(details: ErrorDetails, value: Any, marks: dict[KeyPath, Marks]) -> Problem:
-    kind, path = details["type"], tuple(details["loc"])
-    context = details.get("ctx") or {}
-    given = details.get("input")
-    if kind == "missing":
-        section = ".".join(map(str, path[:-1]))
-        message = f"missing required key '{path[-1]}'" + (f" in {section}" if section else "")
-        return Problem(message, mark_at(marks, path[:-1]), f"add '{path[-1]}: ...'")
-    if kind == "extra_forbidden":
-        mark = marks[path].key if path in marks else mark_at(marks, path)
-        return Problem(f"unknown key '{path[-1]}'", mark, _key_hint(str(path[-1]), path[:-1], value))
-    if kind == "part_unknown" and (*path, "name") in marks:
-        path = (*path, "name")
+def _missing(place: Place, marks: dict[KeyPath, Marks]) -> list[Problem]:
+    """Tell of a required key, or of the required keys of a required section."""
+    section, key = place.within, place.path[-1]
+    shown = example(place)
+    hint = f"add {key}" + ("" if shown is None else f": {flow(shown)}")
+    if section is not None and section.entry is not None and isinstance(section.value, str):
+        hint = f"write {flow(section.entry.example)}"
+    below = fields(place.model) if place.form is place.model else []
+    paths = [(*place.path, each) for each, info in below if info.is_required()] or [place.path]
+    mark = mark_at(marks, place.path)
+    return [Problem(f"missing required key '{'.'.join(map(str, path))}'", mark, hint) for path in paths]
+
+
+def _misspelt(place: Place, placed: _Placed) -> bool:
+    """Whether a missing key stands there under a name that is nearly right, which is told anyway."""
+    near = (str(p.path[-1]) for d, p in placed if d["type"] == _UNKNOWN and p.path[:-1] == place.path[:-1])
+    return any(nearest(key, [str(place.path[-1])]) for key in near)
+
+
+def _unknown(place: Place, value: Any, marks: dict[KeyPath, Marks]) -> Problem:
+    key = str(place.path[-1])
+    mark = marks[place.path].key if place.path in marks else mark_at(marks, place.path)
+    return Problem(f"unknown key '{shorten(key)}'", mark, key_hint(key, follow(place.path[:-1], value)))
+
+
+def _overruled(details: ErrorDetails, place: Place, placed: _Placed) -> bool:
+    """Whether this follows from another mistake, or from trying a member of a union that was not meant."""
+    if details["type"] == "too_short" and len(place.value) >= details["ctx"]["min_length"]:
+        return True  # Wrong entries are told one by one, and were not counted.
+    depth = len(place.path)
+    rest = [(d, p) for d, p in placed if place.guessed and p.guessed and p.path[:depth] == place.path]
+    return _is_type(details) and any(len(p.path) > depth or not _is_type(d) for d, p in rest)
+
+
+def _is_type(details: ErrorDetails) -> bool:
+    """Whether a value is of the wrong type, or no word that may stand there."""
+    kind = details["type"]
+    return kind in ("int_from_float", "literal_error", "shape") or (
+        kind.endswith("_type") and not kind.startswith("part_")
+    )
+
+
+def _wrong(details: ErrorDetails, place: Place, marks: dict[KeyPath, Marks]) -> Problem:
+    """Tell what is wrong with a value."""
+    kind, message, context = details["type"], details["msg"], details.get("ctx") or {}
+    named = kind.startswith("part_") and isinstance(place.value, dict) and "name" in place.value
+    path = (*place.path, "name") if named else place.path
     mark = mark_at(marks, path)
-    label = _label(path)
-    if kind in _COMPARISONS:
-        bound, words = _COMPARISONS[kind]
-        return Problem(f"{label} must be {words} {context[bound]:g}, not {given}", mark)
-    if kind in _WANTED:
-        return Problem(f"{label} must be {_WANTED[kind]}, not {_shown(given)}", mark, _type_hint(kind, given))
-    if kind == "literal_error":
-        expected = str(context["expected"]).replace("'", "")
-        near = nearest(given, expected.replace(" or ", ", ").split(", ")) if isinstance(given, str) else None
-        return Problem(
-            f"{label} must be {expected}, not {_shown(given)}", mark, f"did you mean '{near}'?" if near else ""
-        )
-    if kind == "string_pattern_mismatch":
-        return Problem(f"{label} cannot be {_shown(given)}", mark, f"it must match {context['pattern']}")
-    return Problem(_sentence(details["msg"], label, kind), mark, str(context.get("hint", "")))
+    label, hint = _label(path), str(context.get("hint", ""))
+    if kind in _LENGTHS or kind == MISSING:
+        return Problem(f"{label} must have {_length(kind, context, place)}", mark, hint)
+    if _is_type(details):
+        message, hint = f"must be {_either(wanted(place.form))}", value_hint(place)
+    elif kind == "finite_number":
+        message = "must be a finite number"
+    elif kind in _COMPARISONS:
+        name, comparison = _COMPARISONS[kind]
+        message = f"must be {comparison} {flow(even(context[name]))}"
+    elif kind in ("value_error", "assertion_error"):
+        message = str(context["error"])
+    if not message.startswith("must "):
+        return Problem(message if "hint" in context else f"{label}: {message}", mark, hint)
+    given = place.value if path == place.path else place.value["name"]
+    return Problem(f"{label} {message}, {'but is empty' if given is None else f'not {_shown(given)}'}", mark, hint)
 
 
-def _sentence(message: str, label: str, kind: str) -> str:
-    """Our own messages stand as they are; pydantic's get the name of the value in front."""
-    return message if kind.startswith("part_") else f"{label}: {message[0].lower()}{message[1:]}"
-
-
-def _label(path: tuple[int | str, ...]) -> str:
+def _label(path: KeyPath) -> str:
     """Return the name of a value as a sentence has it: its key, or the entry of a list."""
-    if not path:
-        return "the file"
     if isinstance(path[-1], int) and len(path) > 1:
         return f"entry {path[-1]} of '{path[-2]}'"
-    return f"'{path[-1]}'"
+    return f"'{shorten(str(path[-1]))}'"
+
+
+def _either(alternatives: list[str]) -> str:
+    *most, last = alternatives or ["something else"]
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return f"the text '{value}'" if len(value) <= 40 else "a long text"
+        return f"the text '{shorten(value, 40)}'" if value else "an empty text"
     if isinstance(value, dict):
         return "a mapping"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return "a list"
-    if value is None:
-        return "empty"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return shorten(flow(value), 40)
 
 
-def _type_hint(kind: str, given: Any) -> str:
-    if isinstance(given, str) and kind in ("int_type", "float_type"):
-        try:
-            float(given)
-        except ValueError:
-            return ""
-        return f"write {given} without quotes"
-    if isinstance(given, str) and kind == "bool_type" and given.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f"write {'true' if given.lower() in ('yes', 'on', 'y') else 'false'}"
-    return ""
-
-
-def _key_hint(key: str, section: tuple[int | str, ...], value: Any) -> str:
-    """Say which key was meant: one of this section, one of another, or what another tool calls so."""
-    model = model_at(section, value)
-    here = [info.alias or name for name, info in model.model_fields.items()] if model is not None else []
-    if key in _HABITS:
-        return _HABITS[key]
-    near = nearest(key, here)
-    if near is None:
-        homes = [home for name, home in _homes() if name == key]
-        if homes:
-            return f"it belongs under {homes[0]}"
-    known = f"known: {', '.join(here)}" if here else "there are no options here"
-    return (f"did you mean '{near}'?  " if near else "") + known
-
-
-def _homes() -> Iterator[tuple[str, str]]:
-    """Yield each key of each section, and the section."""
-    for section, info in Spec.model_fields.items():
-        model = info.annotation
-        if isinstance(model, type) and issubclass(model, Options):
-            for key, field in model.model_fields.items():
-                yield field.alias or key, section
-        yield section, "the top of the file"
-
-
-def model_at(path: tuple[int | str, ...], value: Any) -> type[Options] | None:
-    """Return the options that are allowed at a path of a file.
-
-    Args:
-        path: keys and indices from the root.
-        value: the plain value of the file, which decides what a part's options are.
-    """
-    form: Any = Spec
-    for key in path:
-        model = _model(form, value)
-        if model is None and isinstance(key, int):
-            form = _entry_form(form)
-        elif model is None:
-            return None
-        else:
-            info = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
-            if info is None:
-                return None
-            form = typing.Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
-            value = value[key]
-    return _model(form, value)
-
-
-def _model(form: Any, value: Any) -> type[Options] | None:
-    """Return the model of a field's type, given what was written there."""
-    if isinstance(form, type) and issubclass(form, Options):
-        return form
-    if typing.get_origin(form) is typing.Annotated:
-        for mark in form.__metadata__:
-            if isinstance(mark, Pick):
-                name = value.get("name", mark.default) if isinstance(value, dict) else value
-                return mark.family[name].options if isinstance(name, str) and name in mark.family else None
-            if isinstance(mark, ByShape):
-                return _model(mark.mapping, value)
-            if isinstance(mark, WordOr):
-                return _model(mark.form, value)
-    for inner in typing.get_args(form):
-        if (model := _model(inner, value)) is not None:
-            return model
-    return None
-
-
-def _entry_form(form: Any) -> Any:
-    """Return the type of a list's entries."""
-    if typing.get_origin(form) in (tuple, list):
-        return typing.get_args(form)[0]
-    for mark in getattr(form, "__metadata__", ()):
-        if isinstance(mark, ByShape | WordOr):
-            return _entry_form(mark.sequence if isinstance(mark, ByShape) else mark.form)
-    return next((found for inner in typing.get_args(form) if (found := _entry_form(inner)) is not None), None)
+def _length(kind: str, context: dict[str, Any], place: Place) -> str:
+    """Say how many entries or characters there must be, and how many there are."""
+    actual = len(place.value)
+    if place.length is not None:
+        return f"{place.length} entries, not {actual}"
+    name, comparison, one, many = _LENGTHS[kind]
+    bound = context[name]
+    return f"{comparison} {bound} {one if bound == 1 else many}, not {actual}"

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from dnntrain import yamltext
-from dnntrain.registry import ByShape, Options, Pick, WordOr, families, plain
-from dnntrain.spec.schema import Spec
+from dnntrain.registry import ByShape, Options, Pick, WordOr, article, families, plain
+from dnntrain.spec.forms import annotated, even, fields, flow, models
+from dnntrain.spec.schema import OneOrMore, Spec
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Option:
 
 def options(model: type[Options]) -> list[Option]:
     """Return the keys of a section or part."""
-    return [
-        Option(info.alias or name, describe(_annotated(info)), _default(info), info.description or "")
-        for name, info in model.model_fields.items()
-    ]
+    return [_option(name, info) for name, info in fields(model)]
+
+
+def _option(name: str, info: FieldInfo) -> Option:
+    return Option(name, describe(annotated(info)), _default(info), info.description or "")
 
 
 def describe(form: Any) -> str:
@@ -51,23 +52,33 @@ def describe(form: Any) -> str:
         return _describe_marked(form, arguments)
     if origin is typing.Literal:
         return " | ".join(str(argument) for argument in arguments)
+    if origin is tuple and ... not in arguments:
+        return "[" + ", ".join(map(describe, arguments)) + "]"
     if origin in (tuple, list):
-        return f"list of {describe(arguments[0])}"
+        return f"list of {_one(arguments[0])}"
     if origin is dict:
-        return f"mapping to {describe(arguments[1])}"
+        return f"mapping to {_one(arguments[1])}"
     if arguments:
         return " | ".join(describe(argument) for argument in arguments)
     if isinstance(form, type) and issubclass(form, Options):
-        return "{" + ", ".join(info.alias or name for name, info in form.model_fields.items()) + "}"
+        return "{" + ", ".join(name for name, _ in fields(form)) + "}"
     words = {int: "integer", float: "number", bool: "true | false", str: "text", type(None): "null"}
     return words.get(form, "path" if getattr(form, "__name__", "") == "Path" else str(getattr(form, "__name__", form)))
 
 
+def _one(form: Any) -> str:
+    """Describe an entry of a list or mapping; alternatives are held together."""
+    described = describe(form)
+    return f"({described})" if " | " in described else described
+
+
 def _describe_marked(form: Any, arguments: tuple[Any, ...]) -> str:
     for mark in form.__metadata__:
+        if isinstance(mark, OneOrMore):
+            part = describe(typing.get_args(arguments[0])[0])
+            return f"none | {part} | list of them"
         if isinstance(mark, Pick):
-            article = "an" if mark.family.name[0] in "aeiou" else "a"
-            return f"{article} {mark.family.name}" + (" | auto" if mark.auto else "")
+            return f"{article(mark.family.name)} {mark.family.name}" + (" | auto" if mark.auto else "")
         if isinstance(mark, WordOr):
             return " | ".join([*mark.words, describe(mark.form)])
         if isinstance(mark, ByShape):
@@ -81,27 +92,12 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
     found = []
     for mark in metadata:
         for part in (mark, *getattr(mark, "metadata", ())):
-            found += [f"{sign} {getattr(part, key):g}" for key, sign in symbols.items() if hasattr(part, key)]
+            found += [f"{sign} {flow(even(getattr(part, key)))}" for key, sign in symbols.items() if hasattr(part, key)]
     return f" ({', '.join(found)})" if found else ""
 
 
-def _annotated(info: FieldInfo) -> Any:
-    return typing.Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-
-
 def _default(info: FieldInfo) -> str | None:
-    if info.is_required():
-        return None
-    value = plain(info.get_default(call_default_factory=True, validated_data={}))
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_scalar(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_scalar(v) for v in value) + "]"
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    return yamltext.dump(value).strip()
+    return None if info.is_required() else flow(plain(info.get_default(call_default_factory=True, validated_data={})))
 
 
 def markdown() -> str:
@@ -124,18 +120,26 @@ def _sections() -> Iterator[str]:
     yield "| key | value | default | |"
     yield "|---|---|---|---|"
     yield "| `extends` | path | | start from another file, relative to this one |"
-    for option in options(Spec):
-        model = Spec.model_fields[option.name].annotation
-        if isinstance(model, type) and issubclass(model, Options):
-            yield f"| **{option.name}** | | | {(model.__doc__ or '').splitlines()[0]} |"
-            for key in options(model):
-                yield _row(f"{option.name}.{key.name}", key)
+    for key, info in fields(Spec):
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Options):
+            yield f"| **`{key}`** | | | {(section.__doc__ or '').splitlines()[0]} |"
+            yield from _rows(section, f"{key}.")
         else:
-            yield _row(option.name, option)
+            yield _row(key, info)
     yield ""
 
 
-def _row(name: str, option: Option) -> str:
+def _rows(model: type[Options], prefix: str = "") -> Iterator[str]:
+    """Yield a row for each key, and for the keys of what may stand there as a mapping."""
+    for key, info in fields(model):
+        yield _row(prefix + key, info)
+        for inner in models(annotated(info)):
+            yield from _rows(inner, f"{prefix}{key}.")
+
+
+def _row(name: str, info: FieldInfo) -> str:
+    option = _option(name, info)
     default = "required" if option.default is None else f"`{option.default}`"
     cells = (f"`{name}`", option.type, default, option.description)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -154,19 +158,10 @@ def _families() -> Iterator[str]:
             yield ""
             yield f"    {entry.equation}"
             yield ""
-            yield f"Source: {entry.cite}. Example: `{family.name}: {_flow(entry.example)}`"
+            yield f"Source: {entry.cite}. Example: `{family.name}: {flow(entry.example)}`"
             yield ""
-            if own := options(entry.options):
+            if entry.options.model_fields:
                 yield "| option | value | default | |"
                 yield "|---|---|---|---|"
-                yield from (_row(option.name, option) for option in own)
+                yield from _rows(entry.options)
                 yield ""
-
-
-def _flow(value: Any) -> str:
-    """Write an example on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(v) for v in value) + "]"
-    return _scalar(value)

@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
 
 from dnntrain.errors import Mark, Problem
@@ -48,26 +57,51 @@ def seconds(duration: str) -> float:
     Raises:
         PydanticCustomError: the text is not a duration.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", duration)
     if match is None or float(match[1]) == 0:
-        raise PydanticCustomError("duration", "expected a duration such as '90s', '30m', '2h' or '1d'")
+        raise _not_a_duration()
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _duration(value: str) -> str:
+def _not_a_duration() -> PydanticCustomError:
+    return PydanticCustomError("duration", "must be a duration such as '90s', '30m', '2h' or '1.5d'")
+
+
+# These run before pydantic's own check of the type, so that a wrong type is told the same as a wrong text.
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise _not_a_duration()
     seconds(value)
     return value
 
 
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value):
-        raise PydanticCustomError("run_name", "a name is made of letters, digits, '-' and '_', up to 100 of them")
+def _name(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value):
+        raise PydanticCustomError("run_name", "must be letters, digits, '-' and '_', at most 100 of them")
     return value
 
 
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise PydanticCustomError("device", "expected auto, cpu, cuda, cuda:N or mps")
+def _device(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
+        hint = "called cuda here" if str(value).lower() == "gpu" else ""
+        raise PydanticCustomError("device", "must be auto, cpu, cuda, cuda:N or mps", {"hint": hint})
+    return value
+
+
+def _metric(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"(train|valid)/[a-z0-9_]+", value):
+        near = f"write valid/{value}" if isinstance(value, str) and re.fullmatch(r"[a-z0-9_]+", value) else ""
+        raise PydanticCustomError(
+            "metric_name", "must be a metric such as valid/loss or train/accuracy", {"hint": near}
+        )
+    return value
+
+
+def _class_name(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int) or (isinstance(value, int) and value < 0):
+        raise PydanticCustomError("class_name", "must be the name of a class, or its number counted from 0")
     return value
 
 
@@ -78,8 +112,22 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+@dataclass(frozen=True)
+class OneOrMore:
+    """Marks a tuple of parts for which a file may also write a single part, or `none`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        parts = handler(schema)
+        return {"anyOf": [{"enum": ["none", None]}, parts["items"], parts]}
+
+
 class Validation(Options):
     """How a part of the training data is set aside for validation: by size, by fraction, or as one of K folds."""
+
+    alternatives = (("size",), ("fraction",), ("folds", "fold"))
 
     size: PositiveInt | None = Field(None, description="samples set aside")
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -99,13 +147,17 @@ class Validation(Options):
         given = [name for name in ("size", "fraction", "folds") if getattr(self, name) is not None]
         if len(given) > 1:
             raise PydanticCustomError(
-                "exclusive", "{names} exclude each other: give one of them", {"names": " and ".join(given)}
+                "exclusive", "{names} exclude each other", {"names": " and ".join(given), "hint": "keep one of them"}
             )
         if (self.folds is None) != (self.fold is None):
-            raise PydanticCustomError("folds", "'folds' and 'fold' belong together: {folds: 5, fold: 0}")
+            raise PydanticCustomError(
+                "folds", "folds and fold belong together", {"hint": "such as {folds: 5, fold: 0}"}
+            )
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:
             raise PydanticCustomError(
-                "fold", "fold {fold} of {folds}: folds count from 0", {"fold": self.fold, "folds": self.folds}
+                "fold",
+                "there is no fold {fold} among {folds}",
+                {"fold": self.fold, "folds": self.folds, "hint": f"folds count from 0 to {self.folds - 1}"},
             )
         if not given:
             # A frozen model is still ours to complete while it is being made.
@@ -113,7 +165,7 @@ class Validation(Options):
         return self
 
 
-ClassName = Annotated[str | int, ByShape(scalar=str | NonNegativeInt)]
+ClassName = Annotated[str | int, BeforeValidator(_class_name)]
 Classes = Annotated[
     tuple[str | int, ...] | dict[str, Any],
     ByShape(
@@ -132,12 +184,16 @@ Classes = Annotated[
 class DataSpec(Options):
     """Which data, and how it is cut, standardized and fed."""
 
-    dataset: Annotated[Choice, Pick(datasets)] = Field(description="where samples come from")
+    dataset: Annotated[Choice, Pick(datasets)] = Field(description="where samples come from", examples=["digits"])
     classes: Classes | None = Field(
-        None, description="keep these classes, or group them: {shoes: [5, 7, 9], other: rest}"
+        None,
+        description="keep these classes, or group them: {shoes: [5, 7, 9], other: rest}",
+        examples=[[3, 8], {"shoes": [5, 7, 9], "other": "rest"}],
     )
     validation: Annotated[Validation | Literal["none"], WordOr(("none",), Validation)] = Field(
-        default_factory=lambda: Validation(), description="what is set aside for validation; none for nothing"
+        default_factory=lambda: Validation(),
+        description="what is set aside for validation; none for nothing",
+        examples=[{"fraction": 0.1}],
     )
     limit: PositiveInt | None = Field(None, description="train on the first N samples of the training part only")
     standardize: Literal["auto", "none", "unit", "channel", "feature"] = Field(
@@ -152,7 +208,9 @@ class DataSpec(Options):
 class ModelSpec(Options):
     """The network: its architecture, and the parts that every architecture is made of."""
 
-    architecture: Annotated[Choice, Pick(architectures)] = Field(description="the kind of network")
+    architecture: Annotated[Choice, Pick(architectures)] = Field(
+        description="the kind of network", examples=[{"name": "mlp", "hidden": [300, 100]}]
+    )
     activation: Annotated[Choice | Auto, Pick(activations, auto=True)] = Field(
         "auto", description="auto: relu up to 4 hidden layers, swish from 5 on"
     )
@@ -165,13 +223,15 @@ class ModelSpec(Options):
     normalization: Annotated[Choice | Auto, Pick(normalizations, auto=True)] = Field(
         "auto", description="auto: none up to 4 hidden layers, batch from 5 on"
     )
-    dropout: Annotated[tuple[Annotated[Choice, Pick(dropouts)], ...], BeforeValidator(_listed)] = Field(
+    dropout: Annotated[tuple[Annotated[Choice, Pick(dropouts)], ...], OneOrMore()] = Field(
         (), description="one, a list of them, or none"
     )
 
 
 class ClipSpec(Options):
     """How gradients are clipped before each step: one of the three."""
+
+    alternatives = (("norm",), ("value",), ("parameter_norm",))
 
     norm: Positive | None = Field(None, description="largest Euclidean norm of the gradient as a whole")
     value: Positive | None = Field(None, description="largest absolute value of a component")
@@ -180,39 +240,50 @@ class ClipSpec(Options):
     @model_validator(mode="after")
     def _exactly_one(self) -> ClipSpec:
         if sum(value is not None for value in (self.norm, self.value, self.parameter_norm)) != 1:
-            raise PydanticCustomError("clip", "give exactly one of norm, value and parameter_norm: {norm: 1.0}")
+            raise PydanticCustomError(
+                "clip", "clip needs exactly one of norm, value and parameter_norm", {"hint": "such as {norm: 1.0}"}
+            )
         return self
+
+
+MetricName = Annotated[str, BeforeValidator(_metric)]
 
 
 class MonitorSpec(Options):
     """The metric that decides which epoch is best."""
 
-    metric: Annotated[str, Field(pattern=r"^(train|valid)/[a-z0-9_]+$")] = Field(
-        description="such as valid/loss or valid/accuracy"
-    )
+    shorthand = "metric"
+
+    metric: MetricName = Field(description="such as valid/loss or valid/accuracy", examples=["valid/loss"])
     mode: Literal["auto", "min", "max"] = Field("auto", description="auto: what is better for that metric")
 
 
-def _monitor(value: Any) -> Any:
-    return {"metric": value} if isinstance(value, str) else value
+Monitor = Annotated[
+    MonitorSpec,
+    ByShape(
+        scalar=Annotated[MetricName, AfterValidator(lambda metric: MonitorSpec(metric=metric))], mapping=MonitorSpec
+    ),
+]
 
 
 class TrainingSpec(Options):
     """The training loop."""
 
     epochs: PositiveInt = Field(20, description="passes over the training part")
-    monitor: Annotated[MonitorSpec | Auto, WordOr(("auto",), Annotated[MonitorSpec, BeforeValidator(_monitor)])] = (
-        Field("auto", description="decides the best epoch; auto: valid/loss, or train/loss without validation")
+    monitor: Annotated[MonitorSpec | Auto, WordOr(("auto",), Monitor)] = Field(
+        "auto",
+        description="decides the best epoch; auto: valid/loss, or train/loss without validation",
+        examples=["valid/loss"],
     )
-    device: Annotated[str, AfterValidator(_device)] = Field(
+    device: Annotated[str, BeforeValidator(_device)] = Field(
         "auto", description="auto (CUDA where there is one), cpu, cuda, cuda:N or mps"
     )
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32"
     )
-    clip: ClipSpec | None = Field(None, description="gradient clipping")
+    clip: ClipSpec | None = Field(None, description="gradient clipping", examples=[{"norm": 1.0}])
     accumulate: PositiveInt = Field(1, description="batches whose gradients make one optimizer step")
-    max_time: Annotated[str, AfterValidator(_duration)] | None = Field(
+    max_time: Annotated[str, BeforeValidator(_duration)] | None = Field(
         None, description="stop after this long: 90s, 30m, 2h, 1d"
     )
     threads: Annotated[int | Auto, WordOr(("auto",), PositiveInt)] = Field(
@@ -224,14 +295,14 @@ class TrainingSpec(Options):
 
 
 # The fields below have the names of their families, which they would hide in their own types.
-Metrics = Annotated[tuple[Annotated[Choice, Pick(metrics)], ...], BeforeValidator(_listed)]
-Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], BeforeValidator(_listed)]
+Metrics = Annotated[tuple[Annotated[Choice, Pick(metrics)], ...], OneOrMore()]
+Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], OneOrMore()]
 
 
 class Spec(Options):
     """A whole experiment, as one file describes it."""
 
-    name: Annotated[str, AfterValidator(_name)] = Field("run", description="names the run directory")
+    name: Annotated[str, BeforeValidator(_name)] = Field("run", description="names the run directory")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="decides initialization, order, augmentation and noise"
     )
@@ -272,21 +343,25 @@ class Spec(Options):
             message: what is wrong.
             hint: how to mend it.
         """
-        return Problem(message, mark_at(self._marks, tuple(path.split("."))), hint)
+        keys = tuple(int(key) if key.isdecimal() else key for key in path.split("."))
+        return Problem(message, mark_at(self._marks, keys), hint)
 
 
-def mark_at(marks: dict[KeyPath, Marks], path: tuple[str | int, ...]) -> Mark | None:
+def mark_at(marks: dict[KeyPath, Marks], path: KeyPath) -> Mark | None:
     """Return the mark of the value at a path, or of the nearest thing around it; None where nothing was written.
 
-    An index into what was written as a single value is passed over: `dropout: {...}` is read as a list of one.
+    An index into what was written as a single value is passed over: `dropout: {...}` is read as a list of one. What is
+    absent from a mapping is marked at the mapping's key if that has lines of its own, else at what stands for it.
     """
     here: KeyPath = ()
+    absent = False
     for key in path:
         if (*here, key) in marks:
             here = (*here, key)
         elif not isinstance(key, int):
+            absent = True
             break
     found = marks.get(here)
     if found is None:
         return None
-    return found.value if here == path or found.key is None else found.key
+    return found.key if absent and found.key is not None and found.key.line != found.value.line else found.value

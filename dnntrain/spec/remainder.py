@@ -1,0 +1,48 @@
+"""What remains of a file without its mistakes, so that the rest can still be checked in the same go."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dnntrain.registry import Options, strict_adapter
+from dnntrain.spec.forms import annotated, fields
+from dnntrain.spec.schema import Spec
+from dnntrain.yamltext import KeyPath
+
+
+def remainder(value: dict[str, Any], wrong: Collection[KeyPath]) -> Spec:
+    """Return the spec that is made of the sound values of a file; what is wrong or lacking has no attribute.
+
+    Args:
+        value: the plain value of the file.
+        wrong: paths of all that was found wrong with it.
+    """
+    return Spec.model_construct(**_sound(Spec, value, wrong, ()))
+
+
+def _sound(model: type[Options], value: dict[str, Any], wrong: Collection[KeyPath], path: KeyPath) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, info in fields(model):
+        here = (*path, key)
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Options):
+            inside = value.get(key)
+            kept[key] = section.model_construct(
+                **_sound(section, inside if isinstance(inside, dict) else {}, wrong, here)
+            )
+        elif any(each[: len(here)] == here for each in wrong):
+            continue
+        elif key in value:
+            kept[key] = _checker(model, key).validate_python(value[key])
+        elif not info.is_required():
+            kept[key] = info.get_default(call_default_factory=True, validated_data={})
+    return kept
+
+
+@functools.cache
+def _checker(model: type[Options], key: str) -> TypeAdapter[Any]:
+    return strict_adapter(annotated(dict(fields(model))[key]))

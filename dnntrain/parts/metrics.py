@@ -63,7 +63,9 @@ class Determination:
         """Put the sums together; 0 where the targets do not vary, as a model can explain nothing there."""
         residual, total, squares = sums.view(3, -1)
         spread = squares - total.square() / count
-        ratio = torch.where(spread > 0, residual / spread.clamp(min=torch.finfo(spread.dtype).tiny), 1.0)
+        # What is left of a difference of nearly equal sums is rounding, not variation.
+        varies = spread > 1e-14 * squares
+        ratio = torch.where(varies, residual / torch.where(varies, spread, 1.0), 1.0)
         return float((1.0 - ratio).mean())
 
 

@@ -27,10 +27,10 @@ def load_installed() -> None:
             continue
         try:
             point.load()
-        except (ImportError, AttributeError, RegistrationError) as error:
-            owner = point.dist.name if point.dist else "an unknown package"
+        except (ImportError, AttributeError, SyntaxError, RegistrationError) as error:
+            owner = f"package {point.dist.name}" if point.dist else "an unknown package"
             raise RegistrationError(
-                f"the parts '{point.name}' of package {owner} cannot be loaded: {error}; mend or uninstall the package"
+                f"the parts '{point.name}' of {owner} cannot be loaded: {error}; mend or uninstall the package"
             ) from error
 
 

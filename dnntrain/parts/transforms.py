@@ -16,6 +16,7 @@ Standardization = Literal["none", "unit", "channel", "feature"]
 # 258 squares of 255 add up to less than 2^24, below which float32 counts exactly.
 _EXACT_ROWS: Final = 258
 _CHUNK_VALUES: Final = 1 << 20
+# Deviations below float32's smallest normal number count as 0: the inverse of some of them would overflow.
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 
 

@@ -77,7 +77,7 @@ class Batches:
     """The training part, shuffled anew each epoch and cut into steps of one or more batches.
 
     The last partial batch is kept; a last batch of a single sample joins the one before it, since no batch statistics
-    can be taken of it.
+    can be taken of it (batches of one sample each, where that is what was asked for, stay so).
 
     Args:
         examples: the training part.
@@ -98,7 +98,7 @@ class Batches:
     ) -> None:
         count = len(examples)
         cuts = [*range(0, count, batch_size), count]
-        if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+        if batch_size > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
             del cuts[-2]
         spans = list(pairwise(cuts))
         self.examples = examples
@@ -115,14 +115,15 @@ class Batches:
         return len(self.steps)
 
     def epoch(self) -> Iterator[list[Batch]]:
-        """Yield the batches of each optimizer step; after `load_state_dict`, those that were still to come."""
-        self._epoch_start = self._generator.get_state()
+        """Yield the batches of each optimizer step; of an epoch left in the middle, those that were still to come."""
+        self._generator.set_state(self._epoch_start)
         positions = self._order(self._generator).to(self.examples.index.device)
         for step in self.steps[self._position :]:
             self._position += 1
+            if self._position == len(self.steps):
+                # From here on the next epoch is to come, even if nobody asks this one for more.
+                self._position, self._epoch_start = 0, self._generator.get_state()
             yield [self.examples.take(positions[start:stop]) for start, stop in step]
-        self._position = 0
-        self._epoch_start = self._generator.get_state()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the generator as it was before the epoch's order was drawn, and the steps taken since."""

@@ -23,6 +23,10 @@ class Tally:
     Args:
         metrics: figures beside the loss, by name.
         every: batches between two looks at the device.
+
+    Attributes:
+        count: samples summed up so far.
+        first_bad_loss: position, among the batches summed up, of the first whose loss is not finite, or None.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], *, every: int = 64) -> None:
@@ -38,7 +42,9 @@ class Tally:
         self._loss_sum = 0.0
         self._norm_sum = 0.0
         self._norm_count = 0
+        self._batches = 0
         self.count = 0
+        self.first_bad_loss: int | None = None
 
     def add(self, outputs: Tensor, batch: Batch, loss: Tensor) -> None:
         """Add a batch: its outputs, the batch itself, and its mean loss."""
@@ -56,11 +62,12 @@ class Tally:
         return len(self._norms) >= self._every
 
     def take_norms(self) -> list[float]:
-        """Read the gradient norms that were added since the last call; they count towards the mean."""
+        """Read the gradient norms that were added since the last call; those that are finite count towards the mean."""
         norms: list[float] = torch.stack(self._norms).tolist() if self._norms else []
         self._norms = []
-        self._norm_sum += sum(norms)
-        self._norm_count += len(norms)
+        finite = [norm for norm in norms if math.isfinite(norm)]
+        self._norm_sum += sum(finite)
+        self._norm_count += len(finite)
         return norms
 
     def flush(self) -> None:
@@ -71,6 +78,10 @@ class Tally:
         self._waiting = []
         sizes = [len(t) for t in targets]
         means: list[float] = torch.stack(losses).double().tolist()
+        bad = first_not_finite(means)
+        if bad is not None and self.first_bad_loss is None:
+            self.first_bad_loss = self._batches + bad
+        self._batches += len(means)
         self._loss_sum += sum(mean * size for mean, size in zip(means, sizes, strict=True))
         self.count += sum(sizes)
         if self._metrics:
@@ -86,7 +97,7 @@ class Tally:
 
     @property
     def grad_norm(self) -> float | None:
-        """Mean gradient norm of what is read so far; None where no step was taken."""
+        """Mean gradient norm of what is read so far; None where no step had a finite one."""
         return self._norm_sum / self._norm_count if self._norm_count else None
 
     def figures(self, prefix: str) -> dict[str, float | None]:
@@ -109,13 +120,13 @@ def evaluate(
     precision: str,
     prefix: str,
 ) -> dict[str, float | None]:
-    """Measure a model in evaluation mode on one part of the data; the model's mode is put back afterwards.
+    """Measure a model in evaluation mode on one part of the data; each layer's mode is put back afterwards.
 
     Returns:
         the mean loss and each metric, named `prefix/...`.
     """
     tally = Tally(metrics, every=8)
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         for x, y in examples.slices(batch_size):
@@ -125,9 +136,10 @@ def evaluate(
             tally.add(outputs, (x, y), mean)
         return tally.figures(prefix)
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
 
 
-def first_not_finite(norms: list[float]) -> int | None:
+def first_not_finite(figures: list[float]) -> int | None:
     """Return the position of the first figure that is not finite."""
-    return next((i for i, norm in enumerate(norms) if not math.isfinite(norm)), None)
+    return next((i for i, figure in enumerate(figures) if not math.isfinite(figure)), None)

@@ -126,11 +126,16 @@ class Trainer(RunView):
         Under fp16 an overflowing gradient is expected now and then: the scaler skips such a step.
         """
         norms = self._tally.take_norms()
-        bad = first_not_finite(norms)
-        if bad is not None and self.built.precision != "fp16":
-            step = self.step - len(norms) + bad + 1
+        found = []
+        if (bad := self._tally.first_bad_loss) is not None:
+            accumulate = len(self.built.train.steps[0])
+            found.append((self.step - self.epoch_step + bad // accumulate + 1, "loss"))
+        if (bad := first_not_finite(norms)) is not None and self.built.precision != "fp16":
+            found.append((self.step - len(norms) + bad + 1, "gradient"))
+        if found:
+            step, what = min(found, key=lambda each: each[0])
             raise DivergedError(
-                f"training diverged: the gradient of step {step} (epoch {self.epoch}) is not finite; the learning rate "
+                f"training diverged: the {what} of step {step} (epoch {self.epoch}) is not finite; the learning rate "
                 f"was {self._stepper.lr:.3g}. A lower learning rate, clipping (training.clip: {{norm: 1.0}}) or "
                 "normalization usually helps"
             )
@@ -160,8 +165,10 @@ class Trainer(RunView):
                 self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _call(self, event: Callable[[Hook], None], hooks: list[Hook] | None = None) -> None:
-        with forked(self.built.device):
-            for hook in self.hooks if hooks is None else hooks:
+        for hook in self.hooks if hooks is None else hooks:
+            # Each by itself, so that a hook that saves the state sees it as training left it, whatever noise was drawn
+            # by the hooks before.
+            with forked(self.built.device):
                 event(hook)
 
     @property

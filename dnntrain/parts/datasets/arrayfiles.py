@@ -70,6 +70,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as stream:
+            if stream.read(2) not in (b"PK", b"\x93N"):
+                raise DataError(f"npz: {path} is damaged, or not a NumPy archive, which numpy.savez writes")
+            stream.seek(0)
             archive = np.load(stream, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise DataError(f"npz: {path} holds one array without a name; numpy.savez(x_train=...) gives names")

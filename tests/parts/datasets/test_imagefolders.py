@@ -74,7 +74,7 @@ def test_one_picture_in_color_makes_all_rgb(tmp_path: Path, opened: Open) -> Non
 def test_palettes_and_transparency_become_rgb_without_a_warning(tmp_path: Path, opened: Open) -> None:
     paint(tmp_path / "p" / "a" / "1.png", (10, 20, 30))
     palette = Image.new("RGB", (6, 4), (10, 20, 30)).quantize(4)
-    palette.save(tmp_path / "p" / "a" / "2.png", transparency=bytes([0, 128, 255, 255]))
+    palette.save(tmp_path / "p" / "a" / "2.png", transparency=bytes([128] * 4))
     Image.new("RGBA", (6, 4), (10, 20, 30, 0)).save(tmp_path / "p" / "a" / "3.png")
     arrays = opened("image_folder", path=tmp_path / "p")
     assert arrays.x_train[:, :, 0, 0].tolist() == [[10, 20, 30]] * 3

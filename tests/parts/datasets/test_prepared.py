@@ -76,14 +76,17 @@ def test_the_second_open_reads_the_cache(tmp_path: Path, archive: Path, opened: 
     }
 
 
-def test_arrays_are_mapped_and_torch_takes_them_without_a_warning(archive: Path, opened: Open) -> None:
+def test_arrays_are_mapped_and_torch_takes_them_without_a_warning(
+    archive: Path, opened: Open, loads: list[str]
+) -> None:
     for arrays in (opened("npz", path=archive), opened("npz", path=archive)):
         assert isinstance(arrays.x_train, np.memmap) and arrays.x_train.flags.c_contiguous
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tensor = torch.from_numpy(arrays.x_train)
         tensor.zero_()
-    assert opened("npz", path=archive).x_train.any(), "writing to the arrays must not reach the cache"
+    assert opened("npz", path=archive).x_train.any()
+    assert loads == ["npz"], "writing to the arrays must not reach the cache"
 
 
 def test_a_changed_file_is_decoded_anew(archive: Path, opened: Open, loads: list[str]) -> None:
@@ -215,19 +218,20 @@ def test_whoever_comes_second_takes_the_copy_of_the_first(
     tmp_path: Path, archive: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = prepared._write
-    overtaken: list[Path] = []
+    overtaken: list[int] = []
 
     def slow(arrays: Arrays, key: Any, folder: Path) -> None:
         write(arrays, key, folder)
         if not overtaken:
-            overtaken.append(folder)
+            overtaken.append(0)
             opened("npz", path=archive)
+            overtaken[0] = next((tmp_path / "cache" / "prepared").glob("[!.]*")).stat().st_ino
 
     monkeypatch.setattr(prepared, "_write", slow)
     arrays = opened("npz", path=archive)
-    assert overtaken and same(arrays, opened("npz", path=archive))
+    assert same(arrays, opened("npz", path=archive))
     assert isinstance(arrays.x_train, np.memmap)
-    only_folder(tmp_path / "cache")
+    assert only_folder(tmp_path / "cache").stat().st_ino == overtaken[0]
 
 
 def test_cache_and_data_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnntrain.parts.datasets import sampling
 
+quiet = settings(deadline=None, max_examples=60)
 labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)
 
 
@@ -15,6 +16,7 @@ def test_golden_order_is_the_same_on_every_machine() -> None:
     assert sampling.stratified(np.array([0, 1] * 6), 4, 0, sampling.HOLDOUT).tolist() == [0, 3, 4, 9]
 
 
+@quiet
 @given(st.integers(0, 200), st.integers(0, 2**32))
 def test_shuffled_is_a_permutation_that_only_the_seed_decides(count: int, seed: int) -> None:
     order = sampling.shuffled(count, seed, sampling.ORDER)
@@ -33,6 +35,7 @@ def test_every_position_is_equally_likely_to_come_first() -> None:
     assert np.all(np.abs(np.bincount(first, minlength=4) - 500) < 90)
 
 
+@quiet
 @given(labels_of, st.data(), st.integers(0, 1000))
 def test_stratified_chooses_the_size_and_every_class_within_one_of_its_share(
     labels: np.ndarray, data: st.DataObject, seed: int
@@ -61,6 +64,7 @@ def test_within_a_class_the_choice_is_random() -> None:
     assert {position for group in chosen for position in group} >= set(range(0, 50, 10))
 
 
+@quiet
 @given(labels_of, st.integers(2, 8), st.integers(0, 1000))
 def test_folds_differ_by_at_most_one_sample_in_each_class_too(labels: np.ndarray, folds: int, seed: int) -> None:
     fold = sampling.stratified_folds(labels, folds, seed, sampling.HOLDOUT)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dnntrain.errors import DataError
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, partition, splits
 
+quiet = settings(deadline=None, max_examples=60)
 NAMES = ("airplane", "bird", "cat", "dog", "boat")
 
 
@@ -83,6 +84,7 @@ def check_division(y: np.ndarray, parts: Parts, size: int | None = None) -> None
     assert size is None or len(valid) == size
 
 
+@quiet
 @given(labels, origins, st.integers(1, 15), st.integers(0, 99))
 def test_a_split_is_disjoint_and_complete(y: np.ndarray, origin: str, size: int, seed: int) -> None:
     parts = divide(arrays(y), size=size, origin=origin, seed=seed)
@@ -92,6 +94,7 @@ def test_a_split_is_disjoint_and_complete(y: np.ndarray, origin: str, size: int,
         assert np.all(np.abs(np.bincount(y[rows(parts.valid)], minlength=5) - share) < 1)
 
 
+@quiet
 @given(labels, st.floats(0.02, 0.6), origins)
 def test_a_fraction_is_rounded_to_the_nearest_sample(y: np.ndarray, fraction: float, origin: str) -> None:
     parts = divide(arrays(y), fraction=fraction, origin=origin)
@@ -99,7 +102,7 @@ def test_a_fraction_is_rounded_to_the_nearest_sample(y: np.ndarray, fraction: fl
     check_division(y, parts)
 
 
-@settings(deadline=None)
+@quiet
 @given(labels, origins, st.integers(2, 4), st.integers(0, 99))
 def test_folds_partition_everything(y: np.ndarray, origin: str, folds: int, seed: int) -> None:
     data = arrays(y)

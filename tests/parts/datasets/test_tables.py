@@ -192,6 +192,13 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path, decoded: Decode) -> No
         decoded("csv", path=path, target="t")
 
 
+def test_line_breaks_in_long_files_are_part_of_their_values(table: Callable[..., Path], decoded: Decode) -> None:
+    # The reader works in blocks of a megabyte, whose ends must not fall into a value.
+    value = '"' + "line\n" * 50 + '"'
+    data = decoded("csv", path=table("n,w,t\n" + f"1,{value},a\n" * 9000), target="t")
+    assert data.x_train.shape == (9000, 2)
+
+
 def test_constant_columns_and_other_delimiters_are_fine(table: Callable[..., Path], decoded: Decode) -> None:
     data = decoded("csv", path=table("a;b;t\n1;x;0\n1;x;1\n"), target="t", delimiter=";")
     assert data.x_train.tolist() == [[1, 1], [1, 1]]

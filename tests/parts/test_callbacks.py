@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dnntrain.parts.callbacks import callbacks
+from dnntrain.training.hooks import Hook, Monitor
+
+
+class Run(SimpleNamespace):
+    """As much of a run as early stopping looks at."""
+
+    def __init__(self, mode: str = "min") -> None:
+        super().__init__(monitor=Monitor("valid/loss", mode), row={}, reason=None, restored=0)
+
+    def stop(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+    def restore_best(self) -> None:
+        self.restored += 1
+
+
+def made(**options: Any) -> Hook:
+    hook: Hook = callbacks.choose({"name": "early_stopping", **options}).build()
+    return hook
+
+
+def stops_after(hook: Hook, metrics: list[float | None], run: Run | None = None) -> int | None:
+    """Return the number of epochs after which the hook asks to stop, from 1."""
+    run = run or Run()
+    for epoch, metric in enumerate(metrics, start=1):
+        run.row = {"valid/loss": metric}
+        hook.on_epoch_end(run)
+        if run.reason is not None:
+            return epoch
+    return None
+
+
+def test_training_stops_patience_epochs_after_the_best_one() -> None:
+    run = Run()
+    assert stops_after(made(patience=3), [1.0, 0.8, 0.9, 0.8, 0.85, 0.1], run) == 5
+    assert run.reason == "early stopping: valid/loss did not improve for 3 epochs"
+
+
+def test_steady_progress_goes_on() -> None:
+    assert stops_after(made(patience=1), [1 / epoch for epoch in range(1, 20)]) is None
+    assert stops_after(made(patience=1), [0.1, 0.2, 0.3, 0.3], Run("max")) == 4
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
+def test_what_is_not_a_number_is_no_improvement(bad: float | None) -> None:
+    assert stops_after(made(patience=2), [1.0, bad, bad, 0.5]) == 3
+    assert stops_after(made(patience=2), [bad, bad]) == 2
+
+
+def test_min_delta_decides_what_counts() -> None:
+    assert stops_after(made(patience=2, min_delta=0.1), [1.0, 0.95, 0.91]) == 3
+    assert stops_after(made(patience=2, min_delta=0.1), [1.0, 0.95, 0.85]) is None
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_the_best_weights_come_back_when_asked_for(restore: bool) -> None:
+    hook, run = made(restore_best=restore), Run()
+    assert hook.needs_best_weights is restore
+    hook.on_fit_end(run)
+    assert run.restored == int(restore)
+
+
+def test_it_goes_on_from_its_state() -> None:
+    metrics: list[float | None] = [1.0, 0.9, 1.0, 1.0, 1.0]
+    assert stops_after(made(patience=3), metrics) == 5
+    for cut in range(1, 5):
+        first, second = made(patience=3), made(patience=3)
+        assert stops_after(first, metrics[:cut]) is None
+        second.load_state_dict(first.state_dict())
+        assert stops_after(second, metrics[cut:]) == 5 - cut

@@ -1,0 +1,142 @@
+"""What holds for every part: it explains itself, its example is accepted, and it trains, the same way each time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dnntrain import build, spec
+from dnntrain.registry import Choice, Entry, Family, families, option_docs, plain
+from dnntrain.training.hooks import Hook, Row, RunView
+from dnntrain.training.trainer import Trainer
+from dnntrain.yamltext import dump
+
+ENTRIES = [(family, entry) for family in families().values() for entry in family]
+NAMED = [f"{entry.family}-{entry.name}" for _, entry in ENTRIES]
+
+# Where a file names a part of each family; those that are tested elsewhere train nothing by themselves.
+PLACES = {
+    "activation": "model.activation",
+    "initializer": "model.initializer",
+    "normalization": "model.normalization",
+    "dropout": "model.dropout",
+    "architecture": "model.architecture",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "loss": "loss",
+    "metric": "metrics",
+    "callback": "callbacks",
+}
+ELSEWHERE = {"dataset"}
+TRAINABLE = [entry for _, entry in ENTRIES if entry.family in PLACES]
+
+
+def test_every_family_is_trained_or_tested_elsewhere() -> None:
+    assert set(families()) == set(PLACES) | ELSEWHERE
+
+
+@pytest.mark.parametrize(("family", "entry"), ENTRIES, ids=NAMED)
+def test_it_explains_itself(family: Family, entry: Entry) -> None:
+    assert family[entry.name] is entry
+    assert entry.equation.strip()
+    assert entry.cite.strip()
+    assert entry.summary.endswith((".", "?")), "the first line of the docstring is a sentence"
+    described = option_docs(entry.factory)
+    for name, field in entry.options.model_fields.items():
+        assert field.description, f"option '{name}' is not described"
+        assert name in described
+
+
+@pytest.mark.parametrize(("family", "entry"), ENTRIES, ids=NAMED)
+def test_its_own_family_takes_its_example(family: Family, entry: Entry) -> None:
+    choice = family.choose(entry.example)
+    assert choice.entry is entry
+    assert family.choose(plain(choice)) == choice, "what is written down does not read back as the same"
+
+
+@pytest.mark.parametrize("family", list(families().values()), ids=lambda family: family.name)
+def test_a_family_explains_itself(family: Family) -> None:
+    assert family.summary.endswith(".")
+    assert family.names(), "an empty family"
+    for synonym in family._synonyms:
+        assert synonym not in family, f"'{synonym}' is a name here, not a synonym"
+
+
+def experiment(entry: Entry, precision: str) -> str:
+    """Write three steps on tiny data with one part in its place."""
+    tree: dict[str, Any] = {
+        "seed": 3,
+        "data": {"dataset": "digits", "limit": 24, "batch_size": 8, "validation": {"size": 16}},
+        "model": {"architecture": {"name": "mlp", "hidden": [8]}},
+        "training": {"epochs": 1, "device": "cpu", "precision": precision},
+    }
+    if entry.traits.get("targets") == "values":
+        tree["data"]["dataset"] = "diabetes"
+    if entry.traits.get("targets") == "binary":
+        tree["data"]["classes"] = [0, 1]
+    section: Any = tree
+    *path, last = PLACES[entry.family].split(".")
+    for key in path:
+        section = section[key]
+    section[last] = [entry.example] if entry.family in ("metric", "callback", "dropout") else entry.example
+    return dump(tree)
+
+
+class Steps(Hook):
+    """Counts the steps."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def on_step_end(self, run: RunView, /) -> None:
+        self.taken = run.step
+
+
+def trained(entry: Entry, precision: str) -> tuple[Row, list[torch.Tensor]]:
+    read = spec.loads(experiment(entry, precision))
+    data = build.open_data(read)
+    read = build.resolve(read, data)
+    built = build.build(read, data, build.place(read))
+    before = [p.detach().clone() for p in built.model.parameters()]
+    steps = Steps()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        fit = Trainer(built, steps).fit()
+    after = [p.detach().clone() for p in built.model.parameters()]
+    assert steps.taken == 3
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True)), "nothing was learned"
+    assert all(p.isfinite().all() for p in after)
+    row = {key: value for key, value in fit.last_row.items() if key not in ("seconds", "samples_per_second")}
+    return row, after
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("entry", TRAINABLE, ids=lambda entry: f"{entry.family}-{entry.name}")
+def test_it_trains_the_same_way_each_time(entry: Entry, precision: str) -> None:
+    row, weights = trained(entry, precision)
+    again, others = trained(entry, precision)
+    assert row == again
+    assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
+    assert all(value is not None and math.isfinite(value) for value in row.values())
+    if entry.family == "metric":
+        assert f"valid/{entry.name}" in row
+
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("loss", {"name": "cross_entropy", "class_weights": "balanced"}),
+    ("loss", {"name": "cross_entropy", "class_weights": [1.0] * 5 + [2.0] * 5}),
+    ("activation", {"name": "swish", "beta": 1.5, "learnable": True}),
+    ("normalization", {"name": "batch", "position": "after", "affine": False, "input": True}),
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("family", "written"), OPTIONS, ids=lambda value: str(value))
+def test_options_that_take_another_way_through_the_code_train_too(family: str, written: Any, precision: str) -> None:
+    choice: Choice = families()[family].choose(written)
+    row, _ = trained(replace(choice.entry, example=written), precision)
+    assert all(value is not None and math.isfinite(value) for value in row.values())

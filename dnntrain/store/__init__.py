@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dnntrain.store.atomic import write_atomic
 from dnntrain.store.directory import SCHEMA, STATUSES, RunDirectory
-from dnntrain.store.flat import flatten
+from dnntrain.store.flat import finite, flatten
 from dnntrain.store.lookup import find, listing
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "STATUSES",
     "RunDirectory",
     "find",
+    "finite",
     "flatten",
     "listing",
     "write_atomic",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, Final
 from dnntrain.errors import StoreError, UsageError
 from dnntrain.store import lock
 from dnntrain.store.atomic import remove_leftovers, write_atomic
+from dnntrain.store.flat import finite
 from dnntrain.store.lines import LineFile
 
 SCHEMA: Final = 1
@@ -126,7 +126,7 @@ class RunDirectory:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Append the figures of one epoch, under flat keys; numbers that are not finite become null."""
-        self._metrics.append(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False))
+        self._metrics.append(json.dumps(finite(row), ensure_ascii=False, allow_nan=False))
 
     def log(self, text: str) -> None:
         """Append to the log, each line with the time."""
@@ -288,7 +288,7 @@ class RunDirectory:
         return str(status)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomic(self.path / name, lambda file: file.write(_encode(text)))
 
     def _read_json(self, name: str) -> dict[str, Any]:
@@ -307,17 +307,6 @@ class RunDirectory:
             raise StoreError(f"{self.path} has no {name}: is it a run directory?") from error
         except OSError as error:
             raise StoreError(f"cannot read {self.path / name}: {error.strerror or error}") from error
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot write by null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _encode(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,3 +29,14 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _holds_mapping(items: list[Any] | tuple[Any, ...]) -> bool:
     return any(isinstance(item, Mapping) or (isinstance(item, list | tuple) and _holds_mapping(item)) for item in items)
+
+
+def finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot write, such as NaN, by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -267,7 +267,7 @@ def test_checkpoints_of_steps_are_in_the_order_of_steps(run: RunDirectory) -> No
     ]
 
 
-@pytest.mark.parametrize("name", ["last", "../last.pt", "a/b.pt", "", ".pt"])
+@pytest.mark.parametrize("name", ["last", "../last.pt", "a.pt/../../b", "a/b.pt", "", ".pt"])
 def test_a_checkpoint_lies_in_its_folder(run: RunDirectory, name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a checkpoint"):
         run.checkpoint(name)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -110,6 +110,31 @@ def test_an_error_inside_releases_the_lock(path: Path) -> None:
     with pytest.raises(ValueError, match="inside"), lock.hold(path):
         raise ValueError("inside")
     assert not lock.is_held(path)
+
+
+def test_what_a_killed_holder_wrote_is_replaced(path: Path) -> None:
+    path.write_text("x" * 500)
+    with lock.hold(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_on_a_file_that_its_last_holder_removed_does_not_count(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    original = os.open
+
+    def open_and_lose(*arguments: Any) -> int:
+        descriptor = original(*arguments)
+        if not opened:
+            path.unlink()
+        opened.append(descriptor)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    with lock.hold(path):
+        assert path.exists()
+        assert lock.is_held(path)
 
 
 def test_asking_does_not_get_into_the_way(path: Path) -> None:

@@ -120,6 +120,8 @@ def test_an_empty_text_is_null(text: str) -> None:
 def test_line_ends_byte_order_marks_and_encodings_do_not_matter(text: str, encoding: str) -> None:
     document = parse(text if encoding == "str" else text.removeprefix("\ufeff").encode(encoding))
     assert document.value == {"a": 1, "b": ["x", "y"]}
+    mark = document.marks[("a",)].value
+    assert (mark.line, mark.column, mark.text) == (1, 4, "a: 1")
     mark = document.marks[("b", 1)].value
     assert (mark.line, mark.column, mark.text) == (2, 8, "b: [x, y]")
 
@@ -209,6 +211,11 @@ def test_keys_must_be_text(text: str) -> None:
     assert "key must be text" in only_problem(text).message
 
 
+def test_the_mark_of_a_value_stands_behind_its_tag_and_anchor() -> None:
+    assert under(parse("k: &x !!str  1").marks[("k",)]) == "1"
+    assert under(parse("k: !!seq &x [1]").marks[("k",)]) == "[1]"
+
+
 def test_words_of_yaml_1_1_are_fine_as_keys() -> None:
     assert value("on: 1\nyes: 2\n'3': 4\n&k no: 5\n") == {"on": 1, "yes": 2, "3": 4, "no": 5}
 
@@ -282,6 +289,7 @@ def _bomb(opening: str, closing: str) -> str:
         _bomb("[", "]"),
         _bomb("{", "}"),
         "a: &a {" + ", ".join(f"k{i}: 1" for i in range(400)) + "}\nb:\n  <<: [" + ", ".join(["*a"] * 30) + "]",
+        "a: &a {x: [" + ", ".join("1" * 1000) + "]}\nb:\n" + "  - <<: *a\n" * 20,
         "a0: &a0 {x: 1}\n" + "\n".join(f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}]\n  k{i}: 1" for i in range(1, 300)),
     ],
 )

@@ -38,6 +38,7 @@ _values = st.recursive(
 @given(_values)
 @example({"k" * 2000: [{"k" * 2000: {"a": {}}}, []]})
 @example([[[]], [{}], {"a": [[{"b": {"c": [{}]}}]]}])
+@example([math.nan, math.inf, -math.inf])
 @example({"a": "\x85\u2028\ufeff\x7f\x00\ufffe😀"})
 def test_what_is_dumped_reads_back(value: Any) -> None:
     assert repr(back(dump(value))) == repr(value)
@@ -90,6 +91,20 @@ callbacks:
 def test_long_lists_stand_in_block_style() -> None:
     assert dump({"a": ["word" * 5] * 6}).count("\n") == 7
     assert max(len(line) for line in dump({"a": [["word"] * 5] * 30}).splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    "word", ["y", "N", "yes", "off", "null", "1e3", "1_000", "12:30:45", "2001-01-01", "<<", "", " a"]
+)
+def test_words_that_some_reader_takes_for_something_else_are_quoted(word: str) -> None:
+    assert dump(word) == f'"{word}"\n'
+
+
+@pytest.mark.parametrize(
+    "word", ["none", "cuda:0", "data/train", "../x", "~/x", "1.2.3", "a-b_c", "two words", "valid/loss"]
+)
+def test_ordinary_words_are_not_quoted(word: str) -> None:
+    assert dump([word]) == f"[{word}]\n"
 
 
 def test_tuples_are_lists() -> None:

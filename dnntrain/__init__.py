@@ -1,7 +1,29 @@
-"""Train deep neural networks from YAML."""
+"""Train deep neural networks from YAML.
+
+`dnntrain.train(spec)` trains an experiment and returns its record; `dnntrain.load(run)` gives the trained network with
+its preprocessing. The command `dnntrain` does the same from a terminal.
+"""
 
 from __future__ import annotations
 
-from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
-__version__ = metadata.version("dnntrain")
+if TYPE_CHECKING:
+    from dnntrain.run import RunRecord, Trained, evaluate, load, train
+
+    __version__: str
+
+__all__ = ["RunRecord", "Trained", "__version__", "evaluate", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Look up what takes time to import only when it is asked for."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("dnntrain")
+    if name in __all__:
+        from dnntrain import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module 'dnntrain' has no attribute '{name}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import resource
 import sys
 import time
@@ -230,12 +231,14 @@ def _recorded(
         fit = trainer.fit()
         if test:
             recorder.test = _measure_best(directory, trainer.built, spec, data)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         recorder.summarize("interrupted", stop_reason="interrupted by the user")
+        interrupt.add_note(f"what was recorded until then: {directory.path}")
         raise
     except BaseException as error:
         directory.log(f"failed: {error}")
         recorder.summarize("failed", error=f"{type(error).__name__}: {error}")
+        error.add_note(f"what was recorded until then: {directory.path}")
         raise
     else:
         summary = recorder.summarize(_status(fit), stop_reason=fit.stop_reason)
@@ -328,7 +331,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         schema = checkpoint["schema"]
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
     if schema > CHECKPOINT_SCHEMA:
         raise StoreError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
@@ -372,6 +375,7 @@ def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> 
     return {
         **describe_environment(),
         "plugins": loaded_files(),
+        "torch_build": torch.__version__,
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,

@@ -5,8 +5,6 @@ Nothing here imports torch until a command needs it, so that `--help`, `ls` and 
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from dnntrain.cli import experiments, files, runs
@@ -45,8 +43,4 @@ def _version(
 
 def main() -> None:
     """Entry point of the `dnntrain` command."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    app()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from dnntrain.cli.output import (
     Config,
@@ -113,7 +114,9 @@ def _report(path: Path, summary: Any) -> None:
     best, test = summary["best"], summary["test"]
     reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""
     out.print()
-    out.print(f"{summary['status']} after {summary['epochs']} epochs in {duration(summary['seconds'])}{reason}")
+    out.print(
+        f"{summary['status']} after {summary['epochs']} epochs in {duration(summary['seconds'])}{reason}", markup=False
+    )
     if best["epoch"] is not None:
         lines = table("", *(f">{name}" for name in _names(best["metrics"])))
         for part in ("train", "valid"):
@@ -124,7 +127,7 @@ def _report(path: Path, summary: Any) -> None:
         out.print(lines)
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
-    out.print(f"[bold]{path}[/bold]")
+    out.print(f"[bold]{escape(str(path))}[/bold]")
 
 
 def _names(metrics: dict[str, Any]) -> list[str]:

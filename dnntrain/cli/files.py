@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, table, user_errors
 from dnntrain.errors import DnntrainError, UsageError, suggest
@@ -78,7 +79,7 @@ def list_parts(
             rows = table(each.name, "options", "equation")
             for entry in each:
                 given = ", ".join(option.signature for option in options(entry.options))
-                rows.add_row(entry.name, given, entry.equation)
+                rows.add_row(entry.name, escape(given), escape(entry.equation))
             if i:
                 out.print()
             out.print(rows)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from dnntrain.errors import DnntrainError
+from dnntrain.store import finite
+
+INTERRUPTED: Final = 130
+LONG_LINE: Final = 200
 
 Config = Annotated[Path, typer.Argument(help="An experiment file, or the spec.yaml of a run.", show_default=False)]
 Set = Annotated[
@@ -30,12 +34,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Explain a user's mistake on stderr, without a traceback, and exit with its code."""
+    """Explain a user's mistake on stderr, without a traceback, and exit with its code; so too for Ctrl-C."""
     try:
         yield
     except DnntrainError as error:
-        print(error, file=sys.stderr)
+        _explain(str(error), error)
         raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt as interrupt:
+        _explain("interrupted", interrupt)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _explain(message: str, error: BaseException) -> None:
+    print("\n".join([message, *getattr(error, "__notes__", ())]), file=sys.stderr)
 
 
 def load_plugins(plugin: list[Path] | None) -> None:
@@ -48,13 +59,14 @@ def load_plugins(plugin: list[Path] | None) -> None:
 
 
 def console() -> Console:
-    """Return a console on stdout as it is now; plain where that is no terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return a console on stdout as it is now; where that is no terminal, lines are long rather than wrapped."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LONG_LINE
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=width)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is not a finite number becomes null."""
-    print(json.dumps(_finite(value), indent=2))
+    print(json.dumps(finite(value), indent=2))
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -72,7 +84,7 @@ def figure(name: str, value: float | None) -> str:
         return "-"
     if name.endswith("accuracy"):
         return f"{100 * value:.2f} %"
-    return f"{value:.4g}"
+    return f"{value:#.4g}"
 
 
 def figures(metrics: Mapping[str, Any], prefix: str) -> str:
@@ -88,13 +100,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

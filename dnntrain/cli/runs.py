@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from dnntrain.cli.output import Json, RunsDir, console, duration, figure, figures, print_json, table, user_errors
 from dnntrain.errors import StoreError
@@ -31,7 +32,7 @@ def ls(
             best = f"{row['metric']} {figure(row['metric'], row['best'])}" if row["metric"] else "-"
             epochs = str(row["epochs"]) if row["epochs"] is not None else "-"
             time = duration(row["seconds"]) if row["seconds"] is not None else "-"
-            shown.add_row(row["run"], row["status"], epochs, best, time)
+            shown.add_row(escape(row["run"]), row["status"], epochs, best, time)
         out.print(shown)
 
 
@@ -53,8 +54,10 @@ def show(
         out = console()
         best = summary["best"]
         reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""
-        out.print(f"[bold]{directory.path}[/bold]")
-        out.print(f"{summary['status']}{reason}, {summary['epochs']} epochs in {duration(summary['seconds'])}")
+        out.print(f"[bold]{escape(str(directory.path))}[/bold]")
+        out.print(
+            f"{summary['status']}{reason}, {summary['epochs']} epochs in {duration(summary['seconds'])}", markup=False
+        )
         if summary["error"]:
             out.print(f"error: {summary['error']}", markup=False)
         if best["epoch"] is not None:

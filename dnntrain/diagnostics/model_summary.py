@@ -55,9 +55,10 @@ def summarize(model: nn.Module, shape: tuple[int, ...]) -> ModelSummary:
     """
     rows: list[LayerRow] = []
     names = {module: name for name, module in model.named_modules()}
+    counts = {module: count(module) for module in names}
 
     def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        trainable, fixed = count(module)
+        trainable, fixed = counts[module]
         rows.append(LayerRow(names[module], type(module).__name__, tuple(output.shape[1:]), trainable, fixed))
 
     leaves = [module for module in model.modules() if not any(module.children())]
@@ -76,7 +77,7 @@ def summarize(model: nn.Module, shape: tuple[int, ...]) -> ModelSummary:
         model.train(training)
         for handle in handles:
             handle.remove()
-    trainable, fixed = count(model)
+    trainable, fixed = counts[model]
     return ModelSummary(tuple(rows), trainable, fixed, counter.get_total_flops())
 
 

@@ -1,0 +1,249 @@
+"""The commands as a person types them, in one process; what each prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from dnntrain.cli import app
+
+CONFIG = """\
+name: tiny
+seed: 3
+data: {dataset: digits, limit: 128}
+model:
+  architecture: {name: mlp, hidden: [8]}
+training: {epochs: 2}
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with one finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = folder / "tiny.yaml"
+    config.write_text(CONFIG)
+    result = call("run", str(config), "--test", "-q", "--runs-dir", str(folder / "runs"))
+    assert result.exit_code == 0, result.output
+    return folder / "runs"
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_run_prints_a_line_per_epoch_and_ends_with_the_directory(workplace: Path) -> None:
+    result = call("run", "tiny.yaml", "--test")
+    assert result.exit_code == 0
+    lines = result.stdout.rstrip().splitlines()
+    assert lines[0].startswith("epoch 1/2 *")
+    assert lines[1].startswith("epoch 2/2")
+    assert "samples/s" in lines[0]
+    assert "ETA" in lines[0]
+    assert any(line.startswith("completed after 2 epochs") for line in lines)
+    assert any(line.startswith("test, with those weights") for line in lines)
+    assert Path(lines[-1]).parent == Path("runs")
+    assert (workplace / lines[-1] / "summary.json").exists()
+
+
+def test_run_quietly_prints_the_directory_alone(workplace: Path) -> None:
+    result = call("run", "tiny.yaml", "-q")
+    assert (workplace / result.stdout.strip() / "spec.yaml").exists()
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_run_with_json_prints_the_summary_alone(workplace: Path) -> None:
+    summary = json.loads(call("run", "tiny.yaml", "--json").stdout)
+    assert summary["status"] == "completed"
+    assert summary["epochs"] == 2
+
+
+def test_shortcuts_have_the_last_word(workplace: Path) -> None:
+    result = call(
+        "run", "tiny.yaml", "--json", "--epochs", "1", "--seed", "5", "--name", "other", "--device", "cpu",
+        "--set", "optimizer.lr=0.5", "--runs-dir", "elsewhere",
+    )  # fmt: skip
+    summary = json.loads(result.stdout)
+    assert (summary["name"], summary["seed"], summary["epochs"]) == ("other", 5, 1)
+    assert summary["spec"]["optimizer.lr"] == 0.5
+    (run,) = (workplace / "elsewhere").iterdir()
+    assert run.name.startswith("other-")
+
+
+def test_mistakes_exit_with_2_and_leave_nothing(workplace: Path) -> None:
+    (workplace / "wrong.yaml").write_text(CONFIG.replace("hidden", "hiden"))
+    result = call("run", "wrong.yaml")
+    assert result.exit_code == 2
+    assert "wrong.yaml:5:29: unknown key 'hiden'" in result.stderr
+    assert "did you mean 'hidden'?" in result.stderr
+    assert result.stdout == ""
+    assert not (workplace / "runs").exists()
+
+
+def test_a_missing_file_is_one_line(workplace: Path) -> None:
+    result = call("run", "nowhere.yaml")
+    assert (result.exit_code, result.stderr) == (2, "there is no file nowhere.yaml\n")
+
+
+def test_divergence_exits_with_1_and_names_the_run(workplace: Path) -> None:
+    result = call("run", "tiny.yaml", "--set", "optimizer={name: sgd, lr: 1.0e+30}", "--set", "schedule=constant")
+    assert result.exit_code == 1
+    assert "training diverged" in result.stderr
+    (run,) = (workplace / "runs").iterdir()
+    assert str(run.relative_to(workplace)) in result.stderr
+
+
+def test_validate_reports_each_file(workplace: Path) -> None:
+    (workplace / "wrong.yaml").write_text("data: {dataset: digitz}\n")
+    result = call("validate", "tiny.yaml", "wrong.yaml")
+    assert result.exit_code == 2
+    assert result.stdout == "tiny.yaml: ok\n"
+    assert "unknown dataset 'digitz'" in result.stderr
+    assert "missing required key 'model.architecture'" in result.stderr
+
+
+@pytest.mark.parametrize("family", ["activation", "activations"])
+def test_list_takes_a_family_either_way(family: str) -> None:
+    result = call("list", family)
+    assert result.exit_code == 0
+    assert "selu" in result.stdout
+    assert "nadam" not in result.stdout
+
+
+def test_list_names_every_part() -> None:
+    from dnntrain.registry import families
+
+    shown = json.loads(call("list", "--json").stdout)
+    assert {family: set(entries) for family, entries in shown.items()} == {
+        name: set(family.names()) for name, family in families().items()
+    }
+    assert shown["optimizer"]["nadam"]["options"][0] == {
+        "name": "lr",
+        "type": "number (> 0)",
+        "default": "0.002",
+        "description": "learning rate.",
+    }
+
+
+def test_list_of_an_unknown_family_suggests() -> None:
+    result = call("list", "activatoins")
+    assert result.exit_code == 2
+    assert "did you mean 'activations'?" in result.stderr
+
+
+def test_schema_is_json() -> None:
+    schema = json.loads(call("schema").stdout)
+    assert {"extends", "data", "model", "optimizer"} <= set(schema["properties"])
+    assert {"const": "nadam"} in [
+        form["properties"]["name"] for form in schema["$defs"]["family_optimizer"]["anyOf"] if "properties" in form
+    ]
+
+
+def test_summary_shows_layers_and_totals(workplace: Path) -> None:
+    result = call("summary", "tiny.yaml")
+    assert result.exit_code == 0
+    assert "dense1" in result.stdout
+    assert "610 parameters, of which 610 trainable" in result.stdout
+    assert not (workplace / "runs").exists()
+
+
+def test_init_writes_a_file_that_trains_and_never_overwrites(workplace: Path) -> None:
+    assert call("init").exit_code == 0
+    text = (workplace / "default.yaml").read_text()
+    assert call("run", "default.yaml", "--epochs", "1", "-q").exit_code == 0
+    again = call("init", "default")
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+    assert (workplace / "default.yaml").read_text() == text
+    assert call("init", "-o", "-").stdout == text
+    assert call("init", "cooking").exit_code == 2
+
+
+def test_every_line_of_the_starter_is_explained_or_plain() -> None:
+    text = call("init", "-o", "-").stdout
+    assert yaml.safe_load(text)["data"]["dataset"] == "digits"
+    assert text.count("#") >= 15
+
+
+def test_ls_and_show(finished: Path) -> None:
+    listed = call("ls", str(finished))
+    assert listed.exit_code == 0
+    assert "completed" in listed.stdout
+    assert "valid/loss" in listed.stdout
+    (row,) = json.loads(call("ls", str(finished), "--json").stdout)
+    assert row["epochs"] == 2
+    for query in ("last", row["run"], "tiny", str(finished / row["run"])):
+        shown = call("show", query, "--runs-dir", str(finished))
+        assert shown.exit_code == 0
+        assert "architecture: {name: mlp, hidden: [8]}" in shown.stdout
+        assert "test, with those weights" in shown.stdout
+    assert json.loads(call("show", "last", "--runs-dir", str(finished), "--json").stdout)["status"] == "completed"
+
+
+def test_show_of_nothing_says_so(tmp_path: Path) -> None:
+    result = call("show", "last", "--runs-dir", str(tmp_path))
+    assert result.exit_code == 2
+    assert "no runs" in result.stderr
+
+
+def test_ls_of_nothing_says_how_to_begin(tmp_path: Path) -> None:
+    result = call("ls", str(tmp_path))
+    assert result.exit_code == 0
+    assert "no runs in" in result.stdout
+    assert json.loads(call("ls", str(tmp_path), "--json").stdout) == []
+
+
+def test_a_damaged_run_is_listed_as_damaged(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "summary.json").write_text("{")
+    result = call("ls", str(tmp_path))
+    assert result.exit_code == 0
+    assert "damaged" in result.stdout
+
+
+def test_evaluate(finished: Path) -> None:
+    told = json.loads(call("show", "last", "--runs-dir", str(finished), "--json").stdout)["test"]
+    assert json.loads(call("evaluate", "last", "--runs-dir", str(finished), "--json").stdout) == told
+    assert "accuracy" in call("evaluate", "last", "--runs-dir", str(finished), "--split", "valid").stdout
+    wrong = call("evaluate", "last", "--runs-dir", str(finished), "--split", "tset")
+    assert wrong.exit_code == 2
+
+
+def test_a_plugin_adds_a_part_and_is_recorded(workplace: Path) -> None:
+    (workplace / "parts.py").write_text(
+        "from torch import nn\n"
+        "from dnntrain.parts.activations import activations\n"
+        "@activations.register('softsign_test', equation='z / (1 + |z|)', cite='here')\n"
+        "def softsign() -> nn.Module:\n"
+        "    '''Squash to (-1, 1).'''\n"
+        "    return nn.Softsign()\n"
+    )
+    from dnntrain.parts.activations import activations
+
+    try:
+        result = call(
+            "run", "tiny.yaml", "-q", "--plugin", "parts.py", "--set", "model.activation=softsign_test", "--epochs", "1"
+        )
+        assert result.exit_code == 0, result.stderr
+        environment = json.loads((Path(result.stdout.strip()) / "environment.json").read_text())
+        assert list(environment["plugins"]) == [str(workplace / "parts.py")]
+    finally:
+        activations._entries.pop("softsign_test", None)
+
+
+def test_the_runs_folder_can_be_used_from_a_read_only_look(finished: Path) -> None:
+    before = sorted(path.name for path in next(finished.iterdir()).iterdir())
+    call("ls", str(finished))
+    call("show", "last", "--runs-dir", str(finished))
+    assert sorted(path.name for path in next(finished.iterdir()).iterdir()) == before

@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs bench clean
+.PHONY: help run test check format docs results bench clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ format: $(READY) ## format the code and mend what the linter can mend
 
 docs: $(READY) ## rewrite docs/reference.md from the registry
 	$(BIN)/python docs/generate.py
+
+results: $(READY) ## rewrite the table of docs/results.md from runs/exercise
+	$(BIN)/python docs/exercise.py table
 
 bench: $(READY) ## time a training step beside a bare PyTorch loop
 	$(BIN)/python benchmarks/step_time.py

@@ -102,8 +102,9 @@ class Problem:
 
 
 def _excerpt(mark: Mark) -> tuple[str, int, int]:
-    """Return a marked line, cut where it is too long to be read, with the start and the width of what is marked."""
-    text, start = mark.text, mark.column - 1
+    """Return a marked line with the start and the width of what is marked, cut where it is too long to be read."""
+    text = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in mark.text)
+    start = mark.column - 1
     width = max(1, min(mark.width, len(text) - start))
     if len(text) <= _LINE_WIDTH:
         return text, start, width

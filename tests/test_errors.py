@@ -70,6 +70,10 @@ def test_the_caret_stands_under_its_characters_behind_tabs_and_wide_ones() -> No
     assert combined.index("^") - combined.index("|") == 2 + 4
 
 
+def test_what_cannot_be_printed_stays_off_the_terminal() -> None:
+    assert Problem("wrong", Mark("f", 1, 1, 3, "a\x1b[31mb")).render().splitlines()[1] == "  1 | a\ufffd[31mb"
+
+
 def test_an_empty_place_still_gets_a_caret() -> None:
     assert Problem("empty", Mark("f", 2, 6, 1, "data:"), "write it").render().splitlines()[2] == "    |      ^ write it"
 

@@ -24,12 +24,12 @@ class Dropout:
     """A dropout and the layers that it follows.
 
     Attributes:
-        make: builds the layer.
+        make: builds the layer for so many spatial dimensions: 0 for (N, C), 1 for (N, C, T), 2 for (N, C, H, W).
         layers: `hidden`, after each hidden layer; `last`, after the last one, before the output; `input`, at the
             network's input; `all`, at the input and after each hidden layer.
     """
 
-    make: Callable[[], nn.Module]
+    make: Callable[[int], nn.Module]
     layers: Layers
 
     def at_input(self) -> bool:
@@ -54,7 +54,7 @@ def dropout(*, rate: Fraction, layers: Layers = "hidden") -> Dropout:
         rate: probability of silencing a unit.
         layers: which layers it follows: all, hidden, input or last.
     """
-    return Dropout(lambda: nn.Dropout(rate), layers)
+    return Dropout(lambda dims: nn.Dropout(rate), layers)
 
 
 @dropouts.register(
@@ -70,4 +70,4 @@ def alpha(*, rate: Fraction, layers: Layers = "hidden") -> Dropout:
         rate: probability of silencing a unit.
         layers: which layers it follows: all, hidden, input or last.
     """
-    return Dropout(lambda: nn.AlphaDropout(rate), layers)
+    return Dropout(lambda dims: nn.AlphaDropout(rate), layers)

@@ -23,14 +23,15 @@ class Normalization:
     """A normalization and its place.
 
     Attributes:
-        make: builds the layer for so many features; None where nothing is to be built.
+        make: builds the layer for so many features and so many spatial dimensions: 0 for (N, C), 1 for (N, C, T), 2 for
+            (N, C, H, W); None where nothing is to be built.
         position: before or after the activation.
         at_input: whether one stands at the network's input too.
         drops_bias: whether it subtracts a mean per feature, so that a bias right before it has no effect.
         needs_batch: whether it takes statistics over the batch, so that one sample is not enough.
     """
 
-    make: Callable[[int], nn.Module] | None
+    make: Callable[[int, int], nn.Module] | None
     position: Literal["before", "after"] = "before"
     at_input: bool = False
     drops_bias: bool = False
@@ -70,8 +71,9 @@ def batch(
         affine: learn gamma and beta.
         input: put one at the network's input as well.
     """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d)
     return Normalization(
-        lambda features: nn.BatchNorm1d(features, eps=eps, momentum=momentum, affine=affine),
+        lambda features, dims: kinds[dims](features, eps=eps, momentum=momentum, affine=affine),
         position=position,
         at_input=input,
         drops_bias=affine,

@@ -162,7 +162,9 @@ class _Reading:
         try:
             text = _read(path)
         except UsageError as error:
-            return self._refused(str(error), link.mark, "a path starts at the folder of the file that writes it")
+            return self._refused(
+                shorten(str(error), 500), link.mark, "a path starts at the folder of the file that writes it"
+            )
         try:
             base = self.file(text, str(path), path.parent, chain=(*chain, path.resolve()))
         except SpecError as error:

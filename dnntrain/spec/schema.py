@@ -165,7 +165,7 @@ class Validation(Options):
         return self
 
 
-ClassName = Annotated[str | int, BeforeValidator(_class_name)]
+ClassName = Annotated[str | NonNegativeInt, BeforeValidator(_class_name)]
 Classes = Annotated[
     tuple[str | int, ...] | dict[str, Any],
     ByShape(

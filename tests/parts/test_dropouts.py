@@ -16,7 +16,7 @@ LOWER_BOUND = -1.0507009873554805 * 1.6732632423543772  # of selu
 
 
 def layer(name: str, rate: float) -> nn.Module:
-    made: nn.Module = dropouts.choose({"name": name, "rate": rate}).build().make()
+    made: nn.Module = dropouts.choose({"name": name, "rate": rate}).build().make(0)
     return made
 
 
@@ -53,14 +53,14 @@ def test_alpha_dropout_keeps_mean_and_variance_of_selu(rate: float) -> None:
 @pytest.mark.parametrize("entry", list(dropouts), ids=lambda entry: entry.name)
 def test_nothing_happens_in_evaluation(entry: Any) -> None:
     z, before = normal()[:1000], torch.get_rng_state()
-    drop = dropouts.choose(entry.example).build().make().eval()
+    drop = dropouts.choose(entry.example).build().make(0).eval()
     assert torch.equal(drop(z), z)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("entry", list(dropouts), ids=lambda entry: entry.name)
 def test_noise_is_the_global_generators(entry: Any) -> None:
-    z, drop = normal()[:1000], dropouts.choose(entry.example).build().make()
+    z, drop = normal()[:1000], dropouts.choose(entry.example).build().make(0)
     outputs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from dnntrain.parts.normalizations import normalizations
 def layer(features: int, **options: Any) -> nn.Module:
     made = normalizations.choose({"name": "batch", **options}).build()
     assert made.make is not None
-    norm: nn.Module = made.make(features)
+    norm: nn.Module = made.make(features, 0)
     return norm.double()
 
 

@@ -58,20 +58,20 @@ def mlp(shape: tuple[int, ...], outputs: int, blocks: Blocks, /, *, hidden: Hidd
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     features = math.prod(shape)
     if norm.make is not None and norm.at_input:
-        layers["input_norm"] = norm.make(features)
+        layers["input_norm"] = norm.make(features, 0)
     for number, drop in enumerate(d for d in blocks.dropouts if d.at_input()):
-        layers[_numbered("input_dropout", number)] = drop.make()
+        layers[_numbered("input_dropout", number)] = drop.make(0)
     for i, units in enumerate(sizes, start=1):
         normed_before = norm.position == "before"
         bias = not (normed_before and norm.drops_bias)
         layers[f"dense{i}"] = _dense(features, units, blocks.initialize, bias=bias)
         if norm.make is not None and normed_before:
-            layers[f"norm{i}"] = norm.make(units)
+            layers[f"norm{i}"] = norm.make(units, 0)
         layers[f"activation{i}"] = blocks.activation()
         if norm.make is not None and norm.position == "after":
-            layers[f"norm{i}"] = norm.make(units)
+            layers[f"norm{i}"] = norm.make(units, 0)
         for number, drop in enumerate(d for d in blocks.dropouts if d.after_hidden(i, len(sizes))):
-            layers[_numbered(f"dropout{i}", number)] = drop.make()
+            layers[_numbered(f"dropout{i}", number)] = drop.make(0)
         features = units
     layers["output"] = _dense(features, outputs, blocks.initialize_output, bias=True)
     return nn.Sequential(layers)

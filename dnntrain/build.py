@@ -30,6 +30,7 @@ from dnntrain.training.built import Built, Clip, Schedule
 from dnntrain.training.hooks import Hook, Monitor, TimeLimit
 from dnntrain.training.parameters import FlatParameters, Parameters, TensorParameters
 from dnntrain.training.randomness import derive, forked, generator
+from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
 
 DEEP = 5
 """From so many hidden layers on, the defaults are swish and batch normalization."""
@@ -166,6 +167,7 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
     if spec.training.max_time is not None:
         hooks.append(TimeLimit(seconds(spec.training.max_time), time.monotonic))
     hooks += [callback.build() for callback in _choices(spec.callbacks)]
+    regularizers = [choice.build(kernels=_kernels(model)) for choice in spec.regularizers]
     clip = spec.training.clip
     return Built(
         model=model,
@@ -181,6 +183,9 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
         device=device,
         precision=placement.precision,
         clip=Clip(clip.norm, clip.parameter_norm, clip.value) if clip else Clip(),
+        penalties=[each for each in regularizers if isinstance(each, Penalty)],
+        noise=[each for each in regularizers if isinstance(each, GradientNoise)],
+        constraints=[each for each in regularizers if isinstance(each, Constraint)],
         hooks=hooks,
         compiled=cast(Callable[[Tensor], Tensor], torch.compile(model)) if placement.compile else None,
     )
@@ -375,6 +380,11 @@ def _parameters(spec: Spec, model: nn.Module) -> Parameters:
         groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     return FlatParameters(groups) if spec.optimizer.entry.traits["elementwise"] else TensorParameters(groups)
+
+
+def _kernels(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the kernels of a model by the names of their layers; a layer with several has the rest of their names."""
+    return {name.removesuffix(".weight"): p for name, p in model.named_parameters() if p.ndim > 1}
 
 
 def _loss(spec: Spec, data: Data) -> nn.Module:

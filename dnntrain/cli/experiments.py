@@ -118,12 +118,13 @@ def _report(path: Path, summary: Any) -> None:
         f"{summary['status']} after {summary['epochs']} epochs in {duration(summary['seconds'])}{reason}", markup=False
     )
     if best["epoch"] is not None:
-        lines = table("", *(f">{name}" for name in _names(best["metrics"])))
+        names = _names(best["metrics"])
+        lines = table("", *(f">{name}" for name in names))
         for part in ("train", "valid"):
             if f"{part}/loss" in best["metrics"]:
-                lines.add_row(f"{part}, epoch {best['epoch']} (best)", *_cells(best["metrics"], part))
+                lines.add_row(f"{part}, epoch {best['epoch']} (best)", *_cells(best["metrics"], part, names))
         if test:
-            lines.add_row("test, with those weights", *_cells(test, "test"))
+            lines.add_row("test, with those weights", *_cells(test, "test", names))
         out.print(lines)
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
@@ -134,5 +135,5 @@ def _names(metrics: dict[str, Any]) -> list[str]:
     return [name.removeprefix("train/") for name in metrics if name.startswith("train/")]
 
 
-def _cells(metrics: dict[str, Any], part: str) -> list[str]:
-    return [figure(k, v) for k, v in metrics.items() if k.startswith(f"{part}/")]
+def _cells(metrics: dict[str, Any], part: str, names: list[str]) -> list[str]:
+    return [figure(name, metrics[f"{part}/{name}"]) if f"{part}/{name}" in metrics else "" for name in names]

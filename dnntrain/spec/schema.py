@@ -32,6 +32,7 @@ from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
 from dnntrain.parts.optimizers import optimizers
+from dnntrain.parts.regularizers import regularizers
 from dnntrain.parts.schedules import schedules
 from dnntrain.registry import (
     ByShape,
@@ -296,6 +297,7 @@ class TrainingSpec(Options):
 
 # The fields below have the names of their families, which they would hide in their own types.
 Metrics = Annotated[tuple[Annotated[Choice, Pick(metrics)], ...], OneOrMore()]
+Regularizers = Annotated[tuple[Annotated[Choice, Pick(regularizers)], ...], BeforeValidator(_listed)]
 Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], OneOrMore()]
 
 
@@ -314,6 +316,9 @@ class Spec(Options):
     schedule: Annotated[Choice, Pick(schedules, default="performance")] = Field(
         default_factory=lambda: schedules.choose("performance"),
         description="how the learning rate changes over training",
+    )
+    regularizers: Regularizers = Field(
+        (), description="penalties, constraints and noise on gradients; one, a list, or none"
     )
     loss: Annotated[Choice | Auto, Pick(losses, auto=True)] = Field(
         "auto", description="auto: cross_entropy for classes, mse for numbers"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnntrain.training.batches import Batches, Examples
 from dnntrain.training.hooks import Hook, Monitor
 from dnntrain.training.parameters import Parameters
+from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
 
 Schedule = Callable[[int], tuple[float, float | None]]
 """A pure function of the optimizer step: learning-rate factor, and momentum or None."""
@@ -66,6 +67,9 @@ class Built:
         precision: number format of the forward pass.
         clip: how gradients are clipped.
         evaluation_batch: samples in a batch of an evaluation.
+        penalties: terms added to the loss.
+        noise: noise on the gradients.
+        constraints: what the weights meet after every step.
         hooks: work beside the loop, in the order of being called.
         compiled: the model as it is called in training; differs from `model` when it was compiled.
     """
@@ -84,5 +88,8 @@ class Built:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     clip: Clip = field(default_factory=Clip)
     evaluation_batch: int = 1024
+    penalties: Sequence[Penalty] = ()
+    noise: Sequence[GradientNoise] = ()
+    constraints: Sequence[Constraint] = ()
     hooks: Sequence[Hook] = ()
     compiled: Callable[[Tensor], Tensor] | None = None

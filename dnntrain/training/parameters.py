@@ -50,6 +50,10 @@ class Parameters(ABC):
             tensor.grad = None
 
     @abstractmethod
+    def gradients_of(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradients of some of the parameters, as views to be changed in place."""
+
+    @abstractmethod
     def collect(self) -> None:
         """Bring the gradients that backward has left into `gradients`."""
 
@@ -81,6 +85,13 @@ class TensorParameters(Parameters):
     @override
     def gradients_by_tensor(self) -> list[Tensor]:
         return self.gradients
+
+    @override
+    def gradients_of(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        for tensor in tensors:
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
+        return [tensor.grad for tensor in tensors if tensor.grad is not None]
 
     @override
     def collect(self) -> None:
@@ -117,6 +128,7 @@ class FlatParameters(Parameters):
             p.data = view
             self._views.append(self._gradients.as_strided(p.shape, p.stride(), start))
             start += p.numel()
+        self._view_of: dict[Tensor, Tensor] = dict(zip(self.tensors, self._views, strict=True))
         self._groups = list(self._flat_groups(groups))
 
     def _flat_groups(self, groups: Iterable[Mapping[str, Any]]) -> Iterable[Group]:
@@ -142,6 +154,10 @@ class FlatParameters(Parameters):
     @override
     def gradients_by_tensor(self) -> list[Tensor]:
         return self._views
+
+    @override
+    def gradients_of(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [self._view_of[tensor] for tensor in tensors]
 
     @override
     def collect(self) -> None:

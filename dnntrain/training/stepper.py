@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,22 @@ def clip_gradients(parameters: Parameters, clip: Clip, norm: Tensor) -> None:
             gradient.clamp_(-clip.value, clip.value)
 
 
+class Step(NamedTuple):
+    """What came of an optimizer step; all detached and still on the device.
+
+    Attributes:
+        losses: the loss of each batch.
+        outputs: the outputs of each batch.
+        norm: the gradient's norm before clipping.
+        penalty: the value of all penalties before the step; None where there are none.
+    """
+
+    losses: list[Tensor]
+    outputs: list[Tensor]
+    norm: Tensor
+    penalty: Tensor | None
+
+
 class Stepper:
     """Takes optimizer steps on a built experiment.
 
@@ -60,6 +76,9 @@ class Stepper:
         self._optimizer = built.optimizer
         self._schedule = built.schedule
         self._clip = built.clip
+        self._penalties = built.penalties
+        self._noise = built.noise
+        self._constraints = built.constraints
         self._autocast = autocast(built.device, built.precision)
         self._scaler = torch.amp.GradScaler(built.device.type, enabled=built.precision == "fp16")
         self._base_lrs = [float(group["lr"]) for group in built.optimizer.param_groups]
@@ -82,12 +101,12 @@ class Stepper:
                     group["momentum"] = momentum
         self.lr = self._base_lrs[0] * factor * scale
 
-    def step(self, batches: list[Batch]) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def step(self, batches: list[Batch], step: int) -> Step:
         """Take one optimizer step on one or more batches, as if they were one.
 
-        Returns:
-            the loss of each batch, the outputs of each batch, and the gradient's norm before clipping; all detached and
-            still on the device.
+        Args:
+            batches: inputs and targets.
+            step: optimizer steps taken before this one.
         """
         self._parameters.clear()
         total = sum(len(y) for _, y in batches)
@@ -102,11 +121,24 @@ class Stepper:
             outputs.append(output.detach())
         self._parameters.collect()
         self._scaler.unscale_(self._optimizer)
+        penalty = self._regularize(step)
         norm = self._parameters.norm()
         clip_gradients(self._parameters, self._clip, norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        return losses, outputs, norm
+        for constraint in self._constraints:
+            constraint.apply()
+        return Step(losses, outputs, norm, penalty)
+
+    def _regularize(self, step: int) -> Tensor | None:
+        """Add the gradients of the penalties, then noise; return the value of the penalties, if there are any."""
+        values = []
+        for penalty in self._penalties:
+            values.append(penalty.value())
+            penalty.add_gradient(self._parameters.gradients_of(penalty.weights))
+        for noise in self._noise:
+            noise.add(self._parameters.gradients, step)
+        return torch.stack(values).sum() if values else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's and the scaler's state."""

@@ -38,6 +38,9 @@ class Tally:
         """Start over."""
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         self._norms: list[Tensor] = []
+        self._penalties: list[Tensor] = []
+        self._penalty_sum = 0.0
+        self._penalty_count = 0
         self._sums: dict[str, Tensor] = {}
         self._loss_sum = 0.0
         self._norm_sum = 0.0
@@ -52,9 +55,11 @@ class Tally:
         if len(self._waiting) >= self._every:
             self.flush()
 
-    def add_norm(self, norm: Tensor) -> None:
-        """Add the gradient norm of an optimizer step."""
+    def add_step(self, norm: Tensor, penalty: Tensor | None) -> None:
+        """Add the gradient norm of an optimizer step, and the value of its penalties if there are any."""
         self._norms.append(norm)
+        if penalty is not None:
+            self._penalties.append(penalty)
 
     @property
     def full(self) -> bool:
@@ -65,6 +70,9 @@ class Tally:
         """Read the gradient norms that were added since the last call; those that are finite count towards the mean."""
         norms: list[float] = torch.stack(self._norms).tolist() if self._norms else []
         self._norms = []
+        self._penalty_sum += sum(torch.stack(self._penalties).tolist()) if self._penalties else 0.0
+        self._penalty_count += len(self._penalties)
+        self._penalties = []
         finite = [norm for norm in norms if math.isfinite(norm)]
         self._norm_sum += sum(finite)
         self._norm_count += len(finite)
@@ -99,6 +107,11 @@ class Tally:
     def grad_norm(self) -> float | None:
         """Mean gradient norm of what is read so far; None where no step had a finite one."""
         return self._norm_sum / self._norm_count if self._norm_count else None
+
+    @property
+    def penalty(self) -> float | None:
+        """Mean penalty of the steps that are read so far; None where nothing is penalized."""
+        return self._penalty_sum / self._penalty_count if self._penalty_count else None
 
     def figures(self, prefix: str) -> dict[str, float | None]:
         """Return the loss and all metrics under `prefix/`."""

@@ -98,12 +98,12 @@ class Trainer(RunView):
         self._tally.reset()
         for batches in self.built.train.epoch():
             self._stepper.set_rates(self.step, self.lr_scale)
-            losses, outputs, norm = self._stepper.step(batches)
+            done = self._stepper.step(batches, self.step)
             self.step += 1
             self.epoch_step += 1
-            for output, batch, loss in zip(outputs, batches, losses, strict=True):
+            for output, batch, loss in zip(done.outputs, batches, done.losses, strict=True):
                 self._tally.add(output, batch, loss)
-            self._tally.add_norm(norm)
+            self._tally.add_step(done.norm, done.penalty)
             if self._tally.full:
                 self._check_numbers()
             if self._step_hooks:
@@ -113,8 +113,10 @@ class Trainer(RunView):
         figures = self._tally.figures("train")
         self._check_numbers()
         seconds = time.perf_counter() - started
+        penalty = {} if self._tally.penalty is None else {"train/penalty": self._tally.penalty}
         return {
             **figures,
+            **penalty,
             "lr": self._stepper.lr,
             "grad_norm": self._tally.grad_norm,
             "samples_per_second": self._tally.count / seconds,

@@ -69,7 +69,7 @@ def test_a_whole_step_runs_where_there_are_no_numbers(architecture: str, optimiz
     stepper = Stepper(built)
     for number, batches in enumerate(built.train.epoch()):
         stepper.set_rates(number, 1.0)
-        values, outputs, norm = stepper.step(batches)
+        values, outputs, norm, _ = stepper.step(batches, 0)
         assert {t.device.type for t in (*values, *outputs, norm)} == {"meta"}
     assert {name: t.device.type for name, t in tensors_of(stepper).items() if t.device.type != "meta"} == {}
 
@@ -79,7 +79,7 @@ def test_a_whole_step_runs_where_there_are_no_numbers(architecture: str, optimiz
 def test_activations_and_clippings_move_too(entry: Any, clip: Clip) -> None:
     built = assemble(model=network(activation=entry.example), device="meta", clip=clip, valid=None)
     stepper = Stepper(built)
-    stepper.step(next(built.train.epoch()))
+    stepper.step(next(built.train.epoch()), 0)
     assert {t.device.type for t in tensors_of(stepper).values()} == {"meta"}
 
 
@@ -95,7 +95,7 @@ def test_a_tensor_left_behind_is_noticed() -> None:
 
     built = assemble(model=Forgetful(), device="meta", valid=None)
     with pytest.raises(RuntimeError, match="device"):
-        Stepper(built).step(next(built.train.epoch()))
+        Stepper(built).step(next(built.train.epoch()), 0)
 
 
 @pytest.mark.parametrize("entry", list(activations), ids=lambda entry: entry.name)

@@ -71,7 +71,7 @@ def test_resetting_starts_over() -> None:
     tally = Tally(METRICS, every=2)
     for z, batch, _ in batches():
         tally.add(z, batch, torch.tensor(math.nan))
-        tally.add_norm(torch.tensor(1.0))
+        tally.add_step(torch.tensor(1.0), None)
     tally.take_norms()
     tally.flush()
     assert tally.first_bad_loss == 0
@@ -87,15 +87,15 @@ def test_resetting_starts_over() -> None:
 
 def test_norms_are_read_in_order_and_averaged() -> None:
     tally = Tally({}, every=2)
-    tally.add_norm(torch.tensor(1.0))
+    tally.add_step(torch.tensor(1.0), None)
     assert not tally.full
-    tally.add_norm(torch.tensor(3.0))
+    tally.add_step(torch.tensor(3.0), None)
     assert tally.full
     assert tally.grad_norm is None
     assert tally.take_norms() == [1.0, 3.0]
     assert not tally.full
     assert tally.take_norms() == []
-    tally.add_norm(torch.tensor(8.0))
+    tally.add_step(torch.tensor(8.0), None)
     assert tally.take_norms() == [8.0]
     assert tally.grad_norm == pytest.approx(4.0)
 
@@ -103,7 +103,7 @@ def test_norms_are_read_in_order_and_averaged() -> None:
 def test_a_step_that_overflowed_does_not_spoil_the_mean_norm() -> None:
     tally = Tally({})
     for norm in (2.0, math.inf, math.nan, 4.0):
-        tally.add_norm(torch.tensor(norm))
+        tally.add_step(torch.tensor(norm), None)
     assert tally.take_norms()[1] == math.inf
     assert tally.grad_norm == pytest.approx(3.0)
 

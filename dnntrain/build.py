@@ -166,6 +166,8 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
     schedule, hooks = _schedule(spec, steps_per_epoch=len(batches))
     if spec.training.max_time is not None:
         hooks.append(TimeLimit(seconds(spec.training.max_time), time.monotonic))
+    if spec.training.average is not None:
+        hooks.insert(0, spec.training.average.build())
     hooks += [callback.build() for callback in _choices(spec.callbacks)]
     regularizers = [choice.build(kernels=_kernels(model)) for choice in spec.regularizers]
     clip = spec.training.clip

@@ -74,6 +74,7 @@ class Entry:
         cite: where it comes from.
         example: a value as a YAML file would write it.
         traits: what the family wants to know of each part beyond its options.
+        shared: names of the options that every part of the family has, which are not the factory's.
     """
 
     family: str
@@ -85,6 +86,7 @@ class Entry:
     cite: str
     example: Any
     traits: Mapping[str, Any] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
 
     @property
     def summary(self) -> str:
@@ -105,7 +107,8 @@ class Entry:
         missing = [name for name in self.runtime if name not in runtime]
         if missing:
             raise TypeError(f"{self.family} '{self.name}' needs {', '.join(missing)} at run time")
-        keywords = {name: getattr(options, name) for name in type(options).model_fields}
+        own = [name for name in type(options).model_fields if name not in self.shared]
+        keywords = {name: getattr(options, name) for name in own}
         return self.factory(*(runtime[name] for name in self.runtime), **keywords)
 
 
@@ -139,6 +142,8 @@ class Family:
         summary: one sentence for the docs.
         traits: what each entry may declare beyond its options, with defaults.
         synonyms: names used elsewhere and the name used here; they are pointed out, never accepted.
+        shared: a function whose keyword-only arguments are options of every part, for whoever uses the family to read:
+            they are not passed to the factory.
     """
 
     def __init__(
@@ -149,6 +154,7 @@ class Family:
         summary: str,
         traits: Mapping[str, Any] | None = None,
         synonyms: Mapping[str, str] | None = None,
+        shared: Callable[..., None] | None = None,
     ) -> None:
         if name in _families:
             raise RegistrationError(f"there is a family named '{name}' already")
@@ -156,6 +162,7 @@ class Family:
         self.summary = summary
         self._traits = dict(traits or {})
         self._synonyms = dict(synonyms or {})
+        self._shared = {} if shared is None else _options(shared, name)[1]
         self._entries: dict[str, Entry] = {}
         _families[name] = self
 
@@ -194,7 +201,8 @@ class Family:
             raise RegistrationError(f"{where} needs an equation, a source and a docstring")
         if unknown := set(traits) - set(self._traits):
             raise RegistrationError(f"{where}: unknown traits {sorted(unknown)}; {suggest('', self._traits)}")
-        runtime, options = _signature(factory, where, f"{self.name}_{name}")
+        runtime, fields = _options(factory, where)
+        options = _model(f"{self.name}_{name}", fields | self._shared, where)
         entry = Entry(
             family=self.name,
             name=name,
@@ -205,6 +213,7 @@ class Family:
             cite=cite,
             example=name if example is None else example,
             traits={**self._traits, **traits},
+            shared=frozenset(self._shared),
         )
         if example is None and entry.required:
             raise RegistrationError(f"{where} has options without defaults and so needs an example")
@@ -445,8 +454,8 @@ def option_docs(factory: Callable[..., Any]) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def _signature(factory: Callable[..., Any], where: str, title: str) -> tuple[tuple[str, ...], type[Options]]:
-    """Split a signature into run-time values and options; make the options' model, called `title`."""
+def _options(factory: Callable[..., Any], where: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Split a signature into the names of its run-time values and the fields of its options."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     try:
         hints = get_type_hints(target, include_extras=True)
@@ -467,15 +476,19 @@ def _signature(factory: Callable[..., Any], where: str, title: str) -> tuple[tup
             raise RegistrationError(
                 f"{where}: argument '{name}' must stand before '/' (a run-time value) or after '*' (an option)"
             )
+    return tuple(runtime), fields
+
+
+def _model(title: str, fields: dict[str, Any], where: str) -> type[Options]:
+    """Make the model of a part's options."""
     if "name" in fields:
         raise RegistrationError(f"{where}: an option cannot be called 'name', which picks the part")
     if taken := [name for name in fields if name.startswith("_") or hasattr(Options, name)]:
         raise RegistrationError(f"{where}: an option cannot be called '{taken[0]}', which options have a use for")
     try:
-        model = create_model(title, __base__=Options, **fields)
+        return create_model(title, __base__=Options, **fields)
     except PydanticSchemaGenerationError as error:
         raise RegistrationError(f"{where}: a file cannot hold such an option: {error.message}") from error
-    return tuple(runtime), model
 
 
 def article(noun: str) -> str:

@@ -145,7 +145,7 @@ class Recorder(Hook):
         classes = self._data.parts.classes
         return {
             "schema": CHECKPOINT_SCHEMA,
-            "model": {k: v.detach().clone() for k, v in run.model.state_dict().items()},
+            "model": {k: v.detach().clone() for k, v in run.weights().items()},
             "prepare": self._built.train.examples.prepare.state_dict(),
             "shape": list(self._data.shape),
             "outputs": self._outputs,

@@ -24,6 +24,7 @@ from typing_extensions import override
 from dnntrain.errors import Mark, Problem
 from dnntrain.parts.activations import activations
 from dnntrain.parts.architectures import architectures
+from dnntrain.parts.averages import averages
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import datasets
 from dnntrain.parts.dropouts import dropouts
@@ -284,6 +285,9 @@ class TrainingSpec(Options):
     )
     clip: ClipSpec | None = Field(None, description="gradient clipping", examples=[{"norm": 1.0}])
     accumulate: PositiveInt = Field(1, description="batches whose gradients make one optimizer step")
+    average: Annotated[Choice, Pick(averages)] | None = Field(
+        None, description="an average of the weights over training, evaluated in their place"
+    )
     max_time: Annotated[str, BeforeValidator(_duration)] | None = Field(
         None, description="stop after this long: 90s, 30m, 2h, 1d"
     )
@@ -297,7 +301,7 @@ class TrainingSpec(Options):
 
 # The fields below have the names of their families, which they would hide in their own types.
 Metrics = Annotated[tuple[Annotated[Choice, Pick(metrics)], ...], OneOrMore()]
-Regularizers = Annotated[tuple[Annotated[Choice, Pick(regularizers)], ...], BeforeValidator(_listed)]
+Regularizers = Annotated[tuple[Annotated[Choice, Pick(regularizers)], ...], OneOrMore()]
 Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], OneOrMore()]
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 Row = dict[str, float | None]
@@ -73,6 +73,9 @@ class RunView(Protocol):
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate of all that follows."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights that are evaluated: their average where one is kept, else the model's own."""
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back into the model."""

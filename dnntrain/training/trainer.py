@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from dnntrain.errors import DivergedError
+from dnntrain.training.averaging import Average
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.randomness import forked
@@ -65,6 +67,7 @@ class Trainer(RunView):
         self.lr_scale = 1.0
         self._best_weights: dict[str, Tensor] | None = None
         self._keeps_best = any(hook.needs_best_weights for hook in self.hooks)
+        self._average = next((hook for hook in built.hooks if isinstance(hook, Average)), None)
         self._stepper = Stepper(built)
         self._tally = Tally(built.metrics)
         # Only hooks that do something after each step are called there.
@@ -88,6 +91,8 @@ class Trainer(RunView):
             self.row = {"epoch": self.epoch, "step": self.step, **row}
             self._track_best()
             self._call(lambda hook: hook.on_epoch_end(self))
+        if self._average is not None:
+            self.model.load_state_dict(self.weights())
         self._call(lambda hook: hook.on_fit_end(self))
         return Fit(self.epoch, self.step, self.best_epoch, self.best_row, self.row, self.stop_reason)
 
@@ -146,7 +151,7 @@ class Trainer(RunView):
         """Measure the validation part; noise drawn meanwhile does not disturb training."""
         if self.built.valid is None:
             return {}
-        with forked(self.built.device):
+        with forked(self.built.device), self._evaluated_weights():
             return evaluate(
                 self.model,
                 self.built.valid,
@@ -157,6 +162,19 @@ class Trainer(RunView):
                 prefix="valid",
             )
 
+    @contextmanager
+    def _evaluated_weights(self) -> Iterator[None]:
+        """Put the average of the weights into the model for a while, where one is kept."""
+        if self._average is None or not self._average.count:
+            yield
+            return
+        own = _copied(self.model.state_dict())
+        self.model.load_state_dict(self.weights())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
     def _track_best(self) -> None:
         """Note whether this epoch is the best so far, and keep its weights if someone will want them."""
         value = self.monitor.value(self.row)
@@ -164,7 +182,7 @@ class Trainer(RunView):
         if self.improved:
             self.best_epoch, self.best_row = self.epoch, self.row
             if self._keeps_best:
-                self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+                self._best_weights = _copied(self.weights())
 
     def _call(self, event: Callable[[Hook], None], hooks: list[Hook] | None = None) -> None:
         for hook in self.hooks if hooks is None else hooks:
@@ -185,6 +203,11 @@ class Trainer(RunView):
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate of all that follows."""
         self.lr_scale *= factor
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights that are evaluated: their average where one is kept, else the model's own."""
+        average = None if self._average is None else self._average.weights()
+        return self.model.state_dict() if average is None else average
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back into the model, where there is a best epoch."""
@@ -222,3 +245,7 @@ class Trainer(RunView):
         self._best_weights = state["best_weights"]
         for name, value in state["progress"].items():
             setattr(self, name, value)
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}

@@ -92,6 +92,13 @@ def test_long_lines_are_cut_around_the_mark(before: int, width: int, after: int)
         assert "..." in shown
 
 
+def test_a_cut_line_shows_what_stands_before_the_mark() -> None:
+    line = "a" * 200 + "b" * 60 + "x" + "c" * 200
+    _, shown, caret = Problem("wrong", Mark("f", 1, 261, 1, line)).render().splitlines()
+    assert shown == "  1 | ..." + "b" * 60 + "x" + "c" * 59 + "..."
+    assert caret.index("^") == shown.index("x")
+
+
 def test_an_error_holds_all_problems_in_their_order() -> None:
     problems = [Problem("one"), Problem("two", hint="so")]
     error = SpecError(problems)

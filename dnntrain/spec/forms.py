@@ -15,6 +15,8 @@ from dnntrain.registry import ByShape, Entry, Options, Pick, WordOr, article
 from dnntrain.spec.schema import Spec
 from dnntrain.yamltext import KeyPath
 
+_Mark = typing.TypeVar("_Mark")
+
 INTEGER: Final = "a whole number"
 NUMBER: Final = "a number"
 TEXT: Final = "text"
@@ -46,7 +48,7 @@ class Place:
     @property
     def model(self) -> type[Options] | None:
         """The options that may stand here, given what does."""
-        return _model(self.form, self.value)
+        return model_of(self.form, self.value)
 
     @property
     def entry(self) -> Entry | None:
@@ -56,11 +58,6 @@ class Place:
     def field(self, key: str) -> FieldInfo | None:
         """The option of that name, as a file writes it."""
         return next((info for name, info in fields(self.model) if name == key), None)
-
-    @property
-    def entries(self) -> Any:
-        """The type of a list's entries here; None where there can be no list."""
-        return _inner(self.form, (tuple, list), 0)
 
     @property
     def length(self) -> int | None:
@@ -84,25 +81,33 @@ def follow(path: KeyPath, value: Any) -> Place:
         written = isinstance(here, dict) and key in here
         if isinstance(key, int) and isinstance(here, list):
             if key < len(here):
-                place = Place((*place.path, key), place.entries, here[key], guessed=place.guessed)
+                place = Place((*place.path, key), entry_form(place.form), here[key], guessed=place.guessed)
         elif isinstance(key, int):
-            place = Place(place.path, place.entries, here, guessed=place.guessed)
+            place = Place(place.path, entry_form(place.form), here, guessed=place.guessed)
         elif info is not None or written:
-            form = annotated(info) if info is not None else _inner(place.form, (dict,), 1)
             inside = here[key] if written else None
+            form = step(place.form, here, key)
             place = Place((*place.path, key), form, inside, info, within=place, guessed=place.guessed)
         else:
             place = Place(place.path, place.form, here, place.info, place.within, guessed=True)
     return place
 
 
-def form_at(path: KeyPath) -> Any:
-    """Return the type of a section or of one of its keys; None for what lies deeper, or is unknown."""
-    form: Any = Spec
-    for key in path:
-        info = dict(fields(form)).get(str(key)) if isinstance(form, type) and issubclass(form, Options) else None
-        form = None if info is None else annotated(info)
-    return form
+def step(form: Any, value: Any, key: str) -> Any:
+    """Return the type of what stands under a key of a value of some type; None where that is unknown.
+
+    Args:
+        form: the type of the value.
+        value: the plain value, of which the name of a part is enough.
+        key: as a file writes it.
+    """
+    info = dict(fields(model_of(form, value))).get(key)
+    return annotated(info) if info is not None else _inner(form, (dict,), 1)
+
+
+def entry_form(form: Any) -> Any:
+    """Return the type of a list's entries; None where there can be no list."""
+    return _inner(form, (tuple, list), 0)
 
 
 def annotated(info: FieldInfo) -> Any:
@@ -144,9 +149,6 @@ def wanted(form: Any) -> list[str]:
                 return [words for each in arguments if each is not None for words in wanted(each)]
         return wanted(arguments[0])
     return list(dict.fromkeys(words for argument in arguments for words in wanted(argument)))
-
-
-_Mark = typing.TypeVar("_Mark")
 
 
 def marked(form: Any, kind: type[_Mark]) -> Iterator[_Mark]:
@@ -199,20 +201,20 @@ def _entry(pick: Pick, value: Any) -> Entry | None:
     return pick.family[name] if isinstance(name, str) and name in pick.family else None
 
 
-def _model(form: Any, value: Any) -> type[Options] | None:
+def model_of(form: Any, value: Any) -> type[Options] | None:
     """Return the model of a type, given what was written there."""
     if isinstance(form, type) and issubclass(form, Options):
         return form
     if typing.get_origin(form) in (tuple, list, dict):
         # A single part may stand for a list of one; otherwise the entries have models of their own.
-        return None if isinstance(value, list) else _model(typing.get_args(form)[0], value)
+        return None if isinstance(value, list) else model_of(typing.get_args(form)[0], value)
     for mark in getattr(form, "__metadata__", ()):
         if isinstance(mark, Pick):
             entry = _entry(mark, value)
             return None if entry is None else entry.options
         if isinstance(mark, WordOr | ByShape):
-            return _model(mark.form if isinstance(mark, WordOr) else mark.mapping, value)
-    return next((found for inner in typing.get_args(form) if (found := _model(inner, value)) is not None), None)
+            return model_of(mark.form if isinstance(mark, WordOr) else mark.mapping, value)
+    return next((found for inner in typing.get_args(form) if (found := model_of(inner, value)) is not None), None)
 
 
 def _inner(form: Any, origins: tuple[type, ...], index: int) -> Any:

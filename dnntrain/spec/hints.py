@@ -16,9 +16,10 @@ from dnntrain.spec.forms import (
     TEXT,
     Place,
     annotated,
+    entry_form,
     fields,
     flow,
-    form_at,
+    follow,
     homes,
     marked,
     wanted,
@@ -89,7 +90,7 @@ def value_hint(place: Place) -> str:
         return "leave it out" if isinstance(default, dict) else f"leave it out for its default, {flow(default)}"
     if isinstance(given, str) and (hint := _text_hint(str(given), allowed)):
         return hint
-    if isinstance(given, str) and given.isidentifier() and LIST in allowed and TEXT in wanted(place.entries):
+    if isinstance(given, str) and given.isidentifier() and LIST in allowed and TEXT in wanted(entry_form(place.form)):
         return f"write [{given}]"
     if isinstance(given, float) and INTEGER in allowed and given.is_integer() and abs(given) < 1e15:
         return f"write {int(given)}"
@@ -134,10 +135,11 @@ def _home(key: str) -> str:
             found.setdefault(path, set()).update([part] if part else [])
     if "" in found:
         return "at the top of the file"
+    sections = {path: parts for path, parts in found.items() if not parts}
     places = []
-    for path, having in found.items():
-        all_parts = {part.name for pick in marked(form_at(tuple(path.split("."))), Pick) for part in pick.family}
-        places.append(path + (f" ({', '.join(sorted(having))})" if having < all_parts else ""))
+    for path, having in (sections or found).items():
+        family = {part.name for pick in marked(follow(tuple(path.split(".")), {}).form, Pick) for part in pick.family}
+        places.append(path + (f" ({', '.join(sorted(having))})" if having < family else ""))
     return f"under {' or '.join(places[:3])}" if places else ""
 
 

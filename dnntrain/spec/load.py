@@ -220,8 +220,7 @@ class _Setting:
     offset: int
 
     def mark(self, start: int, width: int) -> Mark:
-        first_line = self.text.partition("\n")[0]
-        return Mark("--set", self.number, start + 1, width, first_line)
+        return Mark("--set", self.number, start + 1, width, self.text.replace("\n", " "))
 
     def problem(self, problem: Problem) -> Problem:
         return problem if problem.mark is None else replace(problem, mark=self._moved(problem.mark))
@@ -235,9 +234,8 @@ class _Setting:
         return Node(content, self._moved(node.mark), None if node.key is None else self._moved(node.key))
 
     def _moved(self, mark: Mark) -> Mark:
-        if mark.line > 1:
-            return replace(mark, line=self.number)
-        return self.mark(mark.column - 1 + self.offset, mark.width)
+        above = self.text[self.offset :].split("\n")[: mark.line - 1]
+        return self.mark(self.offset + sum(len(line) + 1 for line in above) + mark.column - 1, mark.width)
 
 
 def _sorted(found: list[Problem]) -> list[Problem]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dnntrain.errors import Mark, Problem, SpecError, shorten
-from dnntrain.registry import Options, Pick, WordOr
-from dnntrain.spec.forms import flow, form_at, marked, models
-from dnntrain.spec.schema import OneOrMore
+from dnntrain.registry import Pick, WordOr
+from dnntrain.spec.forms import entry_form, flow, marked, model_of, models, step
+from dnntrain.spec.schema import OneOrMore, Spec
 from dnntrain.yamltext import Document, KeyPath, Marks
 
 Content = Any  # dict[str, Node] | list[Node] | a scalar
@@ -68,24 +68,25 @@ def from_tree(node: Node) -> tuple[Any, dict[KeyPath, Marks]]:
     return convert(node, ()), marks
 
 
-def merge(base: Node, over: Node, path: KeyPath = ()) -> Node:
+def merge(base: Node, over: Node, form: Any = Spec) -> Node:
     """Lay one value over another.
 
     Args:
         base: what is there.
         over: what has the last word.
-        path: where both stand; at the root they are whole files, whose `name` names the experiment and not a part.
+        form: the type of both, which tells the `name` of a part from that of an experiment; None where it is unknown.
     """
     if isinstance(over.content, dict):
-        below = _opened(base, path)
-        same = not _is_part(path) or "name" not in over.content or over.name == (below.name or _default(path))
+        below = _opened(base, form)
+        name = _part_name(below, form)
+        same = not _is_part(form) or "name" not in over.content or over.name == name
         if isinstance(below.content, dict) and same:
-            merged = _kept(below.content, over.content, path)
+            merged = _kept(below.content, over.content, form, name)
             for key, item in over.content.items():
-                merged[key] = merge(merged[key], item, (*path, key)) if key in merged else item
-            return Node(merged, over.mark, over.key or base.key)
-    elif isinstance(base.content, dict) and _is_part(path) and over.content == (base.name or _default(path)):
-        return Node(base.content, over.mark, over.key or base.key)
+                merged[key] = merge(merged[key], item, step(form, name, key)) if key in merged else item
+            return Node(merged, over.mark, over.key)
+    elif isinstance(base.content, dict) and _is_part(form) and over.content == _part_name(base, form):
+        return Node(base.content, over.mark, over.key)
     return over
 
 
@@ -100,46 +101,46 @@ def put(base: Node, keys: list[str], over: Node) -> Node:
     Raises:
         SpecError: the path leads through something that is neither a mapping nor a part's name, or past a list's end.
     """
-    return _put(base, keys, over, ())
+    return _put(base, keys, over, Spec)
 
 
-def _put(base: Node | None, keys: list[str], over: Node, path: KeyPath) -> Node:
+def _put(base: Node | None, keys: list[str], over: Node, form: Any) -> Node:
     if not keys:
-        return over if base is None else merge(base, over, path)
+        return over if base is None else merge(base, over, form)
     key, rest = keys[0], keys[1:]
     if base is None or base.content is None:
-        return Node({key: _put(None, rest, over, (*path, key))}, over.mark, over.key)
-    if key.isdecimal() and isinstance(base.content, str | dict) and any(marked(form_at(path), OneOrMore)):
+        return Node({key: _put(None, rest, over, None)}, over.mark, over.key)
+    if key.isdecimal() and isinstance(base.content, str | dict) and any(marked(form, OneOrMore)):
         base = Node([base], base.mark, base.key)
     if isinstance(base.content, list):
-        return _put_entry(base, keys, over, path)
-    below = _opened(base, path)
+        return _put_entry(base, keys, over, entry_form(form))
+    below = _opened(base, form)
     if not isinstance(below.content, dict):
         message = f"'{shorten(key)}' is set inside a single value"
         raise SpecError([Problem(message, over.key, f"what stands there is {shorten(flow(base.content), 40)}")])
-    if key == "name" and not rest and _is_part(path) and over.content != (below.name or _default(path)):
+    name = _part_name(below, form)
+    if key == "name" and not rest and _is_part(form) and over.content != name:
         return Node({key: over}, over.mark, over.key)
-    there = _kept(below.content, {key: over}, path)
-    return Node({**there, key: _put(there.get(key), rest, over, (*path, key))}, below.mark, below.key)
+    there = _kept(below.content, {key: over}, form, name)
+    return Node({**there, key: _put(there.get(key), rest, over, step(form, name, key))}, below.mark, below.key)
 
 
-def _put_entry(base: Node, keys: list[str], over: Node, path: KeyPath) -> Node:
+def _put_entry(base: Node, keys: list[str], over: Node, form: Any) -> Node:
     key, rest, entries = keys[0], keys[1:], list(base.content)
     if not key.isdecimal() or int(key) >= len(entries):
         hint = f"its entries are 0 to {len(entries) - 1}" if entries else "the list is empty; set it as a whole: [...]"
         raise SpecError([Problem(f"'{shorten(key)}' is no entry of this list", over.key, hint)])
-    entries[int(key)] = _put(entries[int(key)], rest, over, (*path, int(key)))
+    entries[int(key)] = _put(entries[int(key)], rest, over, form)
     return Node(entries, base.mark, base.key)
 
 
-def _opened(node: Node, path: KeyPath) -> Node:
+def _opened(node: Node, form: Any) -> Node:
     """Write what may stand for a mapping as that mapping, so that options can be laid beside it."""
-    if not isinstance(node.content, str) or not path:
+    if not isinstance(node.content, str):
         return node
-    form = form_at(path)
-    if _is_part(path):
+    if _is_part(form):
         return replace(node, content={"name": Node(node.content, node.mark, node.key)})
-    model = next(iter(models(form)), None)
+    model = next(models(form), None)
     if model is None:
         return node
     if model.shorthand is None or any(node.content in word.words for word in marked(form, WordOr)):
@@ -147,22 +148,19 @@ def _opened(node: Node, path: KeyPath) -> Node:
     return replace(node, content={model.shorthand: Node(node.content, node.mark, node.key)})
 
 
-def _kept(there: Mapping[str, Node], given: Mapping[str, Node], path: KeyPath) -> dict[str, Node]:
+def _kept(there: Mapping[str, Node], given: Mapping[str, Node], form: Any, name: str | None) -> dict[str, Node]:
     """Leave out of a mapping what is excluded by the keys that are given."""
-    model = next(iter(models(form_at(path))), Options)
-    chosen = [
-        group for group in model.alternatives if any(given[key].content is not None for key in group if key in given)
-    ]
-    dropped = {key for group in model.alternatives if chosen and group not in chosen for key in group}
+    groups = [] if (model := model_of(form, name)) is None else model.alternatives
+    chosen = [group for group in groups if any(given[key].content is not None for key in group if key in given)]
+    dropped = {key for group in groups if chosen and group not in chosen for key in group}
     return {key: node for key, node in there.items() if key not in dropped}
 
 
-def _is_part(path: KeyPath) -> bool:
-    """Whether a part may stand at a path; of options of parts it is taken for granted."""
-    form = form_at(path)
-    return form is None or any(marked(form, Pick))
+def _is_part(form: Any) -> bool:
+    """Whether a part may stand where this type is wanted."""
+    return any(marked(form, Pick))
 
 
-def _default(path: KeyPath) -> str | None:
-    """Return the part that options without a name belong to."""
-    return next((pick.default for pick in marked(form_at(path), Pick)), None)
+def _part_name(node: Node, form: Any) -> str | None:
+    """Return the part that a node names, or that options without a name belong to."""
+    return node.name or next((pick.default for pick in marked(form, Pick)), None)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from dnntrain.errors import Problem, nearest, shorten
-from dnntrain.spec.forms import Place, even, fields, flow, follow, wanted
+from dnntrain.spec.forms import LIST, MAPPING, Place, even, fields, flow, follow, wanted
 from dnntrain.spec.hints import example, key_hint, value_hint
 from dnntrain.spec.schema import mark_at
 from dnntrain.yamltext import KeyPath, Marks
@@ -29,6 +29,8 @@ _LENGTHS: Final = {
     "string_too_short": ("min_length", "at least", "character", "characters"),
     "string_too_long": ("max_length", "at most", "character", "characters"),
 }
+
+_EMPTY: Final = "empty"
 
 _Placed = list[tuple[ErrorDetails, Place]]
 
@@ -117,8 +119,10 @@ def _wrong(details: ErrorDetails, place: Place, marks: dict[KeyPath, Marks]) -> 
         message = str(context["error"])
     if not message.startswith("must "):
         return Problem(message if "hint" in context else f"{label}: {message}", mark, hint)
-    given = place.value if path == place.path else place.value["name"]
-    return Problem(f"{label} {message}, {'but is empty' if given is None else f'not {_shown(given)}'}", mark, hint)
+    given = _shown(place.value if path == place.path else place.value["name"])
+    # A list that may stand here is refused for what it holds, and "not a list" would contradict that.
+    ending = "" if given in wanted(place.form) else ", but is empty" if given == _EMPTY else f", not {given}"
+    return Problem(f"{label} {message}{ending}", mark, hint)
 
 
 def _label(path: KeyPath) -> str:
@@ -136,11 +140,9 @@ def _either(alternatives: list[str]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return f"the text '{shorten(value, 40)}'" if value else "an empty text"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return shorten(flow(value), 40)
+    if isinstance(value, dict | list):
+        return MAPPING if isinstance(value, dict) else LIST
+    return _EMPTY if value is None else shorten(flow(value), 40)
 
 
 def _length(kind: str, context: dict[str, Any], place: Place) -> str:

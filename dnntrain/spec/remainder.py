@@ -15,7 +15,9 @@ from dnntrain.yamltext import KeyPath
 
 
 def remainder(value: dict[str, Any], wrong: Collection[KeyPath]) -> Spec:
-    """Return the spec that is made of the sound values of a file; what is wrong or lacking has no attribute.
+    """Return the spec that is made of the sound values of a file.
+
+    What is wrong is at its default; what is required and is wrong or lacking has no attribute.
 
     Args:
         value: the plain value of the file.
@@ -34,12 +36,8 @@ def _sound(model: type[Options], value: dict[str, Any], wrong: Collection[KeyPat
             kept[key] = section.model_construct(
                 **_sound(section, inside if isinstance(inside, dict) else {}, wrong, here)
             )
-        elif any(each[: len(here)] == here for each in wrong):
-            continue
-        elif key in value:
+        elif key in value and not any(each[: len(here)] == here for each in wrong):
             kept[key] = _checker(model, key).validate_python(value[key])
-        elif not info.is_required():
-            kept[key] = info.get_default(call_default_factory=True, validated_data={})
     return kept
 
 

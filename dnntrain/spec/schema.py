@@ -24,6 +24,7 @@ from typing_extensions import override
 from dnntrain.errors import Mark, Problem
 from dnntrain.parts.activations import activations
 from dnntrain.parts.architectures import architectures
+from dnntrain.parts.augmentations import augmentations
 from dnntrain.parts.averages import averages
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import datasets
@@ -204,6 +205,9 @@ class DataSpec(Options):
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle", description="each sample once an epoch, or each class equally often, with replacement"
     )
+    augment: Annotated[tuple[Annotated[Choice, Pick(augmentations)], ...], BeforeValidator(_listed)] = Field(
+        (), description="random changes to training batches: one, a list of them in order, or none"
+    )
     batch_size: PositiveInt = Field(32, description="samples in a batch")
 
 
@@ -214,7 +218,8 @@ class ModelSpec(Options):
         description="the kind of network", examples=[{"name": "mlp", "hidden": [300, 100]}]
     )
     activation: Annotated[Choice | Auto, Pick(activations, auto=True)] = Field(
-        "auto", description="auto: relu up to 4 hidden layers, swish from 5 on"
+        "auto",
+        description="auto: relu up to 4 hidden layers, swish from 5 on; tanh in recurrent networks, gelu in vit",
     )
     initializer: Annotated[Choice | Auto, Pick(initializers, auto=True)] = Field(
         "auto", description="auto: what suits the activation"
@@ -223,7 +228,8 @@ class ModelSpec(Options):
         "auto", description="auto: glorot_uniform"
     )
     normalization: Annotated[Choice | Auto, Pick(normalizations, auto=True)] = Field(
-        "auto", description="auto: none up to 4 hidden layers, batch from 5 on"
+        "auto",
+        description="auto: none up to 4 hidden layers, batch from 5 on; none in recurrent networks, layer in vit",
     )
     dropout: Annotated[tuple[Annotated[Choice, Pick(dropouts)], ...], OneOrMore()] = Field(
         (), description="one, a list of them, or none"

@@ -122,6 +122,27 @@ def test_nothing_is_concluded_from_what_is_wrong_itself(text: str, message: str)
     assert only(text).message.startswith(message)
 
 
+def test_what_is_known_to_be_wrong_is_not_looked_at() -> None:
+    value = yamltext.read(NONE + "training: {monitor: valid/loss}", source="", folder=Path()).value
+    found = remainder(value, [])
+    assert len(checks.check(found)) == 1
+    assert len(checks.check(found, [("data", "limit"), ("training", "epochs")])) == 1
+    for wrong in (("data", "validation"), ("training", "monitor", "mode"), ("data",)):
+        assert checks.check(found, [wrong]) == []
+
+
+def test_the_remainder_holds_what_is_sound() -> None:
+    value = yamltext.read(
+        MINIMAL + "seed: x\ntraining: {epochs: 3, device: gpu, clip: {norm: x}}", source="", folder=Path()
+    )
+    wrong = [("seed",), ("training", "device"), ("training", "clip", "norm"), ("model", "architecture")]
+    found = remainder(value.value, wrong)
+    assert (found.training.epochs, found.training.device, found.training.clip, found.seed) == (3, "auto", None, 0)
+    assert found.data.dataset.name == "digits"
+    assert not hasattr(found.model, "architecture")
+    assert remainder({"data": [1], "model": None}, [("data",), ("model",)]).data.validation != "none"
+
+
 def test_missing_sections_keep_nothing_else_from_being_checked() -> None:
     assert messages(told("optimizer: {name: sgd, nesterov: true}")) == [
         "missing required key 'data.dataset'",

@@ -1,4 +1,15 @@
-"""Normalization layers: what they are, where they stand, and whether they make the bias before them redundant."""
+"""Normalization layers: what they are, where they stand, and whether they make the bias before them redundant.
+
+With z of shape (N, C), (N, C, T) or (N, C, H, W), each subtracts a mean and divides by a deviation taken over
+
+    batch     N and positions, for each channel: one sample alone has no statistics
+    instance  positions, for each sample and channel
+    group     positions and the channels of a group, for each sample
+    layer     channels, for each sample and position
+    rms       as layer, but without subtracting a mean
+
+Only batch and instance subtract a mean for each channel, so that only they make a bias right before them redundant.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +17,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
 
-from dnntrain.registry import Family, Positive
+from dnntrain.errors import UsageError
+from dnntrain.registry import Family, Positive, PositiveInt
 
 normalizations = Family(
     "normalization",
     summary="Layers that normalize signals inside the network.",
-    synonyms={"batchnorm": "batch", "batch_norm": "batch", "bn": "batch"},
+    synonyms={
+        "batchnorm": "batch",
+        "batch_norm": "batch",
+        "bn": "batch",
+        "layernorm": "layer",
+        "layer_norm": "layer",
+        "ln": "layer",
+        "rmsnorm": "rms",
+        "rms_norm": "rms",
+        "groupnorm": "group",
+        "group_norm": "group",
+        "gn": "group",
+        "instancenorm": "instance",
+        "instance_norm": "instance",
+    },
 )
+
+Position = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +63,60 @@ class Normalization:
     """
 
     make: Callable[[int, int], nn.Module] | None
-    position: Literal["before", "after"] = "before"
+    position: Position = "before"
     at_input: bool = False
     drops_bias: bool = False
     needs_batch: bool = False
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer normalization over the channels at each position of (N, C, T) or (N, C, H, W)."""
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z.movedim(1, -1)).movedim(-1, 1)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square normalization over the last dimension, in float32 or better even under mixed precision."""
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        wide = z.to(torch.promote_types(z.dtype, torch.float32))
+        return super().forward(wide).to(z.dtype)
+
+
+class ChannelRMSNorm(RMSNorm):
+    """The same over the channels at each position of (N, C, T) or (N, C, H, W)."""
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z.movedim(1, -1)).movedim(-1, 1)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalization of (N, C, T) or (N, C, H, W).
+
+    Args:
+        features: channels C.
+        eps: added to the variance.
+        affine: learn a factor and a bias for each channel.
+    """
+
+    def __init__(self, features: int, *, eps: float, affine: bool) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(features)) if affine else None
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        if z.shape[2:].numel() == 1:
+            raise UsageError(
+                "normalization instance met a feature map of one position, which has no statistics of its own; "
+                "shrink the pictures less, or use layer or batch"
+            )
+        return F.instance_norm(z, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 @normalizations.register("none", equation="z", cite="none")
@@ -52,7 +133,7 @@ def none() -> Normalization:
 )
 def batch(
     *,
-    position: Literal["before", "after"] = "before",
+    position: Position = "before",
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
     eps: Positive = 1e-5,
     affine: bool = True,
@@ -79,3 +160,147 @@ def batch(
         drops_bias=affine,
         needs_batch=True,
     )
+
+
+@normalizations.register(
+    "layer",
+    equation="gamma (z - mean_C) / sqrt(var_C + eps) + beta",
+    cite="arXiv:1607.06450",
+    example={"name": "layer", "position": "before"},
+)
+def layer(
+    *, position: Position = "before", eps: Positive = 1e-5, affine: bool = True, input: bool = False
+) -> Normalization:
+    """Standardize each sample over its features, in training and evaluation alike; the batch has no say.
+
+    Pictures and sequences are standardized over their channels, at each position by itself, with one gamma and beta
+    for each channel: so does Keras by default, and ConvNeXt. `{name: group, groups: 1}` is the form that takes all
+    positions together. A bias of the layer in front changes the features against each other, so it stays. eps is
+    PyTorch's; Keras adds 1e-3.
+
+    Args:
+        position: before or after the activation.
+        eps: added to the variance.
+        affine: learn gamma and beta for each feature.
+        input: put one at the network's input as well.
+    """
+
+    def make(features: int, dims: int) -> nn.Module:
+        kind = nn.LayerNorm if dims == 0 else ChannelLayerNorm
+        return kind(_several(features, "layer"), eps=eps, elementwise_affine=affine)
+
+    return Normalization(make, position=position, at_input=input)
+
+
+@normalizations.register(
+    "rms",
+    equation="gamma z / sqrt(mean_C(z^2) + eps)",
+    cite="arXiv:1910.07467",
+    example={"name": "rms", "position": "before"},
+)
+def rms(
+    *, position: Position = "before", eps: Positive = 1e-6, affine: bool = True, input: bool = False
+) -> Normalization:
+    """Layer normalization without the mean: cheaper, and as good in transformers.
+
+    Over the channels, at each position by itself, as `layer`. Nothing is subtracted and there is no beta, so the layer
+    in front keeps its bias. eps is Keras's; torch.nn.RMSNorm adds the smallest step of the number format, 1.2e-7 in
+    float32. The sum of squares is taken in float32 even under bf16 and fp16.
+
+    Args:
+        position: before or after the activation.
+        eps: added to the mean square.
+        affine: learn gamma for each feature.
+        input: put one at the network's input as well.
+    """
+
+    def make(features: int, dims: int) -> nn.Module:
+        kind = RMSNorm if dims == 0 else ChannelRMSNorm
+        return kind(_several(features, "rms"), eps=eps, elementwise_affine=affine)
+
+    return Normalization(make, position=position, at_input=input)
+
+
+@normalizations.register(
+    "group",
+    equation="gamma (z - mean_G) / sqrt(var_G + eps) + beta",
+    cite="arXiv:1803.08494",
+    example={"name": "group", "groups": 2},
+)
+def group(
+    *,
+    groups: PositiveInt,
+    position: Position = "before",
+    eps: Positive = 1e-5,
+    affine: bool = True,
+    input: bool = False,
+) -> Normalization:
+    """Standardize each sample over groups of channels and all their positions; batch norm's rival for small batches.
+
+    The groups are neighbouring channels, equally many in each; gamma and beta belong to a channel. A mean belongs to a
+    group, so the layer in front keeps its bias. The paper uses 32 groups, Keras's default, which must divide
+    the number of features; eps is PyTorch's, Keras adds 1e-3.
+
+    Args:
+        groups: how many groups the channels are parted into; 1 takes all of a sample together.
+        position: before or after the activation.
+        eps: added to the variance.
+        affine: learn gamma and beta for each channel.
+        input: put one at the network's input as well.
+    """
+
+    def make(features: int, dims: int) -> nn.Module:
+        if features % groups:
+            divisors = ", ".join(str(n) for n in range(1, min(features, 64) + 1) if features % n == 0)
+            raise UsageError(
+                f"normalization group cannot part {features} features into {groups} equal groups; "
+                f"set groups to one of {divisors}"
+            )
+        if dims == 0:
+            _several(features // groups, "group")
+        return nn.GroupNorm(groups, features, eps=eps, affine=affine)
+
+    return Normalization(make, position=position, at_input=input)
+
+
+@normalizations.register(
+    "instance",
+    equation="gamma (z - mean_HW) / sqrt(var_HW + eps) + beta",
+    cite="arXiv:1607.08022",
+    example={"name": "instance", "position": "before"},
+)
+def instance(
+    *, position: Position = "before", eps: Positive = 1e-5, affine: bool = True, input: bool = False
+) -> Normalization:
+    """Standardize each channel of each picture by itself, which takes away contrast; known from style transfer.
+
+    It keeps no running statistics, so that training and evaluation are alike. It needs positions, so it cannot
+    follow a dense layer. Before the activation, the layer in front has no bias: beta takes its place.
+    torch.nn.InstanceNorm2d learns no gamma and beta unless told to; here they are learned as in the other norms.
+
+    Args:
+        position: before or after the activation.
+        eps: added to the variance.
+        affine: learn gamma and beta for each channel.
+        input: put one at the network's input as well.
+    """
+
+    def make(features: int, dims: int) -> nn.Module:
+        if dims == 0:
+            raise UsageError(
+                "normalization instance takes its statistics over the positions of a picture or a sequence, and a "
+                "dense layer has none; use layer or batch"
+            )
+        return InstanceNorm(features, eps=eps, affine=affine)
+
+    return Normalization(make, position=position, at_input=input, drops_bias=affine)
+
+
+def _several(features: int, name: str) -> int:
+    """Return the number of features that share their statistics, unless it is one, whose value would be lost."""
+    if features == 1:
+        raise UsageError(
+            f"normalization {name} would take its statistics over a single value here, and so lose it; "
+            + ("use fewer groups" if name == "group" else "use batch, or leave out input: true where that is why")
+        )
+    return features

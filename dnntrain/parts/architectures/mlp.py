@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from dnntrain.parts.architectures.base import Blocks, architectures
-from dnntrain.parts.initializers import Fans
+from dnntrain.parts.architectures.base import Blocks, Stack, Widths, architectures, dense
 from dnntrain.registry import ByShape, Options, PositiveInt
 
 
@@ -22,7 +20,6 @@ class HiddenStack(Options):
     units: Annotated[PositiveInt, Field(description="units in each of them")]
 
 
-Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
 Hidden = Annotated[tuple[int, ...] | HiddenStack, ByShape(sequence=Widths, mapping=HiddenStack)]
 
 
@@ -54,37 +51,12 @@ def mlp(shape: tuple[int, ...], outputs: int, blocks: Blocks, /, *, hidden: Hidd
         hidden: widths of the hidden layers, `[300, 100]`, or `{layers: 20, units: 100}`; `[]` is a linear model.
     """
     sizes = widths(hidden)
-    norm = blocks.normalization
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    stack = Stack(blocks, hidden=len(sizes))
+    stack.add({"flatten": nn.Flatten()})
     features = math.prod(shape)
-    if norm.make is not None and norm.at_input:
-        layers["input_norm"] = norm.make(features, 0)
-    for number, drop in enumerate(d for d in blocks.dropouts if d.at_input()):
-        layers[_numbered("input_dropout", number)] = drop.make(0)
-    for i, units in enumerate(sizes, start=1):
-        normed_before = norm.position == "before"
-        bias = not (normed_before and norm.drops_bias)
-        layers[f"dense{i}"] = _dense(features, units, blocks.initialize, bias=bias)
-        if norm.make is not None and normed_before:
-            layers[f"norm{i}"] = norm.make(units, 0)
-        layers[f"activation{i}"] = blocks.activation()
-        if norm.make is not None and norm.position == "after":
-            layers[f"norm{i}"] = norm.make(units, 0)
-        for number, drop in enumerate(d for d in blocks.dropouts if d.after_hidden(i, len(sizes))):
-            layers[_numbered(f"dropout{i}", number)] = drop.make(0)
+    stack.open(features, dims=0)
+    for units in sizes:
+        stack.hidden("dense", partial(dense, features, units, blocks.initialize), units, dims=0)
         features = units
-    layers["output"] = _dense(features, outputs, blocks.initialize_output, bias=True)
-    return nn.Sequential(layers)
-
-
-def _dense(features: int, units: int, initialize: Callable[[Tensor, Fans], None], *, bias: bool) -> nn.Linear:
-    """Return a dense layer with its weights drawn and its bias, if it has one, zero."""
-    layer = nn.Linear(features, units, bias=bias)
-    initialize(layer.weight, Fans(features, units))
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 0 else f"{name}_{number + 1}"
+    stack.add({"output": dense(features, outputs, blocks.initialize_output)})
+    return stack.sequential()

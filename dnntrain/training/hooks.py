@@ -89,9 +89,12 @@ class Hook:
 
     Attributes:
         needs_best_weights: whether the loop must keep a copy of the best weights for `restore_best`.
+        stops_on_divergence: whether a loss or a gradient that is not finite asks for the end of training, where it is
+            otherwise an error.
     """
 
     needs_best_weights = False
+    stops_on_divergence = False
 
     def on_fit_start(self, run: RunView, /) -> None:
         """Training starts, or goes on from a saved state."""

@@ -10,10 +10,10 @@ from dnntrain.training.hooks import Hook, Monitor
 
 
 class Run(SimpleNamespace):
-    """As much of a run as early stopping looks at."""
+    """As much of a run as callbacks look at."""
 
     def __init__(self, mode: str = "min") -> None:
-        super().__init__(monitor=Monitor("valid/loss", mode), row={}, reason=None, restored=0)
+        super().__init__(monitor=Monitor("valid/loss", mode), row={}, epoch=0, reason=None, restored=0)
 
     def stop(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -31,6 +31,7 @@ def stops_after(hook: Hook, metrics: list[float | None], run: Run | None = None)
     """Return the number of epochs after which the hook asks to stop, from 1."""
     run = run or Run()
     for epoch, metric in enumerate(metrics, start=1):
+        run.epoch += 1
         run.row = {"valid/loss": metric}
         hook.on_epoch_end(run)
         if run.reason is not None:
@@ -76,3 +77,36 @@ def test_it_goes_on_from_its_state() -> None:
         assert stops_after(first, metrics[:cut]) is None
         second.load_state_dict(first.state_dict())
         assert stops_after(second, metrics[cut:]) == 5 - cut
+
+
+def test_nothing_counts_in_the_warm_up() -> None:
+    rising: list[float | None] = [0.1, 1.0, 1.1, 1.2, 1.3]
+    assert stops_after(made(patience=2), rising) == 3
+    # From epoch 3 on: 1.1 is the first figure, and two worse ones follow.
+    assert stops_after(made(patience=2, warmup=2), rising) == 5
+    # A good figure of the warm-up is not what later ones must better.
+    assert stops_after(made(patience=2, warmup=1), [0.1, 1.0, 0.9, 0.8, 0.7]) is None
+    assert stops_after(made(patience=1, warmup=5), rising) is None
+
+
+def test_the_warm_up_is_counted_over_a_restart() -> None:
+    metrics: list[float | None] = [0.1, 1.0, 1.1, 1.2, 1.3]
+    for cut in range(1, 5):
+        first, second = made(patience=2, warmup=2), made(patience=2, warmup=2)
+        run = Run()
+        assert stops_after(first, metrics[:cut], run) is None
+        second.load_state_dict(first.state_dict())
+        assert stops_after(second, metrics[cut:], run) == 5 - cut
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_monitored_metric_that_is_not_finite_ends_training(bad: float) -> None:
+    hook: Hook = callbacks.choose("terminate_on_nan").build()
+    run = Run()
+    assert stops_after(hook, [1.0, 100.0, None, bad, 1.0], run) == 4
+    assert run.reason == "valid/loss of epoch 4 is not finite"
+
+
+def test_divergence_is_a_reason_to_stop_rather_than_an_error() -> None:
+    assert callbacks.choose("terminate_on_nan").build().stops_on_divergence
+    assert not made().stops_on_divergence

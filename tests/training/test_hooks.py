@@ -56,6 +56,7 @@ def test_a_plain_hook_does_nothing_and_remembers_nothing() -> None:
     hook.load_state_dict(hook.state_dict())
     assert hook.state_dict() == {}
     assert not hook.needs_best_weights
+    assert not hook.stops_on_divergence
 
 
 class Clock:

@@ -14,8 +14,8 @@ run: $(READY) ## train the embedded default end to end and show the result
 	$(BIN)/dnntrain run configs/digits_mlp.yaml --test
 
 test: $(READY) ## run the whole test suite
-	@echo "make test: running the test suite with pytest"
-	$(BIN)/python -m pytest
+	@echo "make test: running the test suite with pytest, one worker a core"
+	$(BIN)/python -m pytest -n auto
 
 check: $(READY) ## lint, formatting, types and generated docs, all without changing anything
 	$(BIN)/ruff check .

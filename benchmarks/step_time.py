@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from dnntrain import build, spec
+from dnntrain.placement import place
 from dnntrain.training.trainer import Trainer
 
 SAMPLES = 8192
@@ -47,7 +48,7 @@ training: {{epochs: 1, device: {device}, precision: fp32, threads: {threads}}}
     experiment = spec.loads(text)
     data = build.open_data(experiment)
     experiment = build.resolve(experiment, data)
-    trainer = Trainer(build.build(experiment, data, build.place(experiment)))
+    trainer = Trainer(build.build(experiment, data, place(experiment)))
 
     def one_round() -> float:
         trainer.epochs = trainer.epoch + 1

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnntrain.run import RunRecord, Trained, evaluate, load, train
+    from dnntrain.run import RunRecord, train
+    from dnntrain.trained import Prediction, Trained, evaluate, load, predict
 
     __version__: str
 
-__all__ = ["RunRecord", "Trained", "__version__", "evaluate", "load", "train"]
+__all__ = ["Prediction", "RunRecord", "Trained", "__version__", "evaluate", "load", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return metadata.version("dnntrain")
     if name in __all__:
-        from dnntrain import run
+        from dnntrain import run, trained
 
-        return getattr(run, name)
+        return getattr(run if hasattr(run, name) else trained, name)
     raise AttributeError(f"module 'dnntrain' has no attribute '{name}'")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnntrain.errors import Problem, SpecError, UsageError
-from dnntrain.parts.activations import activations
+from dnntrain.errors import DataError, Problem, SpecError, UsageError
+from dnntrain.parts.activations import activations, learn_channels
 from dnntrain.parts.architectures import Blocks
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
@@ -20,12 +20,15 @@ from dnntrain.parts.initializers import Fans, initializers
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
-from dnntrain.parts.schedules import Horizon
+from dnntrain.parts.optimizers.grouping import grouped
+from dnntrain.parts.schedules import Horizon, plan
 from dnntrain.parts.transforms import Standardize, fit_standardize
+from dnntrain.placement import Placement
 from dnntrain.registry import AUTO, Choice
 from dnntrain.spec import Spec, seconds
+from dnntrain.spec.fit import misfits, vocabulary
 from dnntrain.spec.schema import MonitorSpec, Validation
-from dnntrain.training.batches import Batches, Examples, balanced
+from dnntrain.training.batches import Augment, Batches, Examples, balanced
 from dnntrain.training.built import Built, Clip, Schedule
 from dnntrain.training.hooks import Hook, Monitor, TimeLimit
 from dnntrain.training.parameters import FlatParameters, Parameters, TensorParameters
@@ -54,26 +57,12 @@ class Data:
         return tuple(self.arrays.x_train.shape[1:])
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where and in which number format an experiment runs.
-
-    Attributes:
-        device: the device.
-        precision: number format of the forward pass.
-        compile: whether the model is compiled.
-    """
-
-    device: torch.device
-    precision: Literal["fp32", "tf32", "bf16", "fp16"]
-    compile: bool
-
-
 def open_data(spec: Spec) -> Data:
     """Open and divide the data of an experiment.
 
     Raises:
-        DataError: it is missing, damaged, or too small for what is asked.
+        DataError: it is missing or damaged.
+        SpecError: it cannot be divided as the experiment says.
     """
     arrays = open_dataset(spec.data.dataset)
     validation = spec.data.validation
@@ -87,7 +76,12 @@ def open_data(spec: Spec) -> Data:
             origin=validation.from_,
             seed=validation.seed,
         )
-    parts = partition(arrays, classes=spec.data.classes, validation=holdout, limit=spec.data.limit)
+    try:
+        parts = partition(arrays, classes=spec.data.classes, validation=holdout, limit=spec.data.limit)
+    except DataError as error:
+        # What cannot be divided so is a mistake of the file, in the key that the message begins with.
+        key, _, message = str(error).partition(": ")
+        raise SpecError([spec.problem(f"data.{key}", f"'{key}': {message}")]) from error
     return Data(arrays, parts)
 
 
@@ -111,34 +105,10 @@ def resolve(spec: Spec, data: Data) -> Spec:
     )
     training = spec.training.model_copy(update={"monitor": _resolve_monitor(resolved)})
     resolved = resolved.model_copy(update={"training": training})
-    problems = [*_data_problems(resolved, data), *_monitor_problems(resolved)]
+    problems = [*misfits(resolved, data.arrays, data.parts), *_monitor_problems(resolved)]
     if problems:
         raise SpecError(problems)
     return resolved
-
-
-def place(spec: Spec) -> Placement:
-    """Choose the device and the precision.
-
-    Raises:
-        UsageError: a device was asked for that is not there, or a precision that it does not have.
-    """
-    name = spec.training.device
-    if name == AUTO:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"training.device is {name}, but PyTorch finds no CUDA device here; use auto or cpu")
-    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
-        raise UsageError(f"training.device is {name}, but there are only {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("training.device is mps, but PyTorch finds no Metal device here; use auto or cpu")
-    precision = spec.training.precision
-    if precision == AUTO:
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "tf32" and device.type != "cuda":
-        raise UsageError(f"training.precision is tf32, which only CUDA devices have, and the device is {device.type}")
-    return Placement(device, precision, compile=spec.training.compile is True)
 
 
 def build(spec: Spec, data: Data, placement: Placement) -> Built:
@@ -160,6 +130,7 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
         accumulate=spec.training.accumulate,
         generator=generator(spec.seed, "order"),
         order=balanced(_labels(data.parts.train)) if spec.data.sampling == "balanced" else None,
+        augment=_augment(spec, data),
     )
     parameters = _parameters(spec, model)
     optimizer = cast(torch.optim.Optimizer, spec.optimizer.build(groups=parameters.groups))
@@ -174,7 +145,7 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
     return Built(
         model=model,
         loss=_loss(spec, data).to(device),
-        metrics={metric.name: metric.build() for metric in _choices(spec.metrics)},
+        metrics={name: metric for name, metric in _metrics(spec, data).items() if metrics[name].traits["scalar"]},
         train=batches,
         valid=_examples(x, y, data.parts.valid, prepare, device) if data.parts.valid else None,
         parameters=parameters,
@@ -218,19 +189,28 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
     # our initializers must depend on the seed as well.
     with forked(torch.device("cpu")):
         torch.manual_seed(derive(spec.seed, "layers"))
-        network: nn.Module = model.architecture.build(shape=shape, outputs=outputs, blocks=blocks)
+        try:
+            network: nn.Module = model.architecture.build(shape=shape, outputs=outputs, blocks=blocks)
+        except SpecError as error:
+            misfits = [spec.problem("model.architecture", each.message, each.hint) for each in error.problems]
+            raise SpecError(misfits) from error
+    learn_channels(network, torch.zeros(1, *shape))
     return network
 
 
 def outputs(spec: Spec, data: Data) -> int:
     """Return the number of logits that the loss asks for."""
-    targets = _chosen(spec.loss).entry.traits["targets"]
-    if targets == "binary":
+    if targets(spec) == "binary":
         return 1
     if data.parts.classes is not None:
         return len(data.parts.classes)
     y = data.arrays.y_train
     return 1 if y.ndim == 1 else int(y.shape[1])
+
+
+def targets(spec: Spec) -> str:
+    """Return what the outputs of a resolved experiment are for: `classes`, `binary` or `values`."""
+    return str(_chosen(spec.loss).entry.traits["targets"])
 
 
 def standardizer(spec: Spec, data: Data) -> Standardize:
@@ -271,7 +251,7 @@ def part_of(spec: Spec, data: Data, name: str, prepare: nn.Module, device: torch
 
 def loss_and_metrics(spec: Spec, data: Data) -> tuple[nn.Module, dict[str, Any]]:
     """Return the loss of a resolved experiment, and its metrics by name."""
-    return _loss(spec, data), {metric.name: metric.build() for metric in _choices(spec.metrics)}
+    return _loss(spec, data), _metrics(spec, data)
 
 
 def _resolve_data(spec: Spec, *, regression: bool) -> Any:
@@ -280,14 +260,16 @@ def _resolve_data(spec: Spec, *, regression: bool) -> Any:
         validation = validation.model_copy(update={"from_": "random" if regression else "stratified"})
     standardize = spec.data.standardize
     if standardize == AUTO:
-        standardize = spec.model.architecture.entry.traits["standardize"]
+        standardize = "none" if vocabulary(spec) else spec.model.architecture.entry.traits["standardize"]
     return spec.data.model_copy(update={"validation": validation, "standardize": standardize})
 
 
 def _resolve_model(spec: Spec) -> Any:
     model = spec.model
-    deep = model.architecture.entry.traits["depth"](model.architecture.options) >= DEEP
-    activation = activations.choose("swish" if deep else "relu") if model.activation == AUTO else model.activation
+    traits = model.architecture.entry.traits
+    deep = traits["depth"](model.architecture.options) >= DEEP
+    usual = traits["activation"] or ("swish" if deep else "relu")
+    activation = activations.choose(usual) if model.activation == AUTO else model.activation
     default = _chosen(activation).entry.traits["initializer"]
     return model.model_copy(
         update={
@@ -296,7 +278,7 @@ def _resolve_model(spec: Spec) -> Any:
             "output_initializer": initializers.choose("glorot_uniform")
             if model.output_initializer == AUTO
             else model.output_initializer,
-            "normalization": normalizations.choose("batch" if deep else "none")
+            "normalization": normalizations.choose(traits["normalization"] or ("batch" if deep else "none"))
             if model.normalization == AUTO
             else model.normalization,
         }
@@ -320,7 +302,8 @@ def _resolve_monitor(spec: Spec) -> MonitorSpec:
 
 def _monitor_problems(spec: Spec) -> list[Problem]:
     monitor = _monitor(spec)
-    measured = ["loss", *(metric.name for metric in _choices(spec.metrics))]
+    scalars = [metric.name for metric in _choices(spec.metrics) if metric.entry.traits["scalar"]]
+    measured = ["loss", *scalars]
     part, name = monitor.metric.split("/")
     if name in measured:
         return []
@@ -328,35 +311,20 @@ def _monitor_problems(spec: Spec) -> list[Problem]:
     return [spec.problem("training.monitor", f"{monitor.metric} is monitored but not measured", f"measured: {known}")]
 
 
-def _data_problems(spec: Spec, data: Data) -> list[Problem]:
-    """Say what does not fit the data, once it is known."""
-    loss, classes = _chosen(spec.loss), data.parts.classes
-    targets = loss.entry.traits["targets"]
-    name = f"dataset '{spec.data.dataset.name}'"
-    problems = []
-    if targets in ("classes", "binary") and classes is None:
-        problems.append(spec.problem("loss", f"{loss.name} needs classes, but {name} has numbers", "use loss: mse"))
-    if targets == "values" and classes is not None:
-        problems.append(
-            spec.problem("loss", f"{loss.name} needs numbers, but {name} has classes", "use loss: cross_entropy")
-        )
-    if targets == "binary" and classes is not None and len(classes) != 2:
-        problems.append(
-            spec.problem(
-                "loss",
-                f"{loss.name} needs two classes, but there are {len(classes)}",
-                "use loss: cross_entropy, or group the classes with data.classes",
-            )
-        )
-    if spec.data.sampling == "balanced" and classes is None:
-        problems.append(spec.problem("data.sampling", f"balanced sampling needs classes, but {name} has numbers"))
-    wanted = "values" if classes is None else "classes"
-    for i, metric in enumerate(_choices(spec.metrics)):
-        if metric.entry.traits["targets"] != wanted:
-            problems.append(
-                spec.problem(f"metrics.{i}", f"metric '{metric.name}' does not fit {name}", "use metrics: auto")
-            )
-    return problems
+def _augment(spec: Spec, data: Data) -> Augment | None:
+    """Return the changes to training batches: those that mix samples come after standardizing."""
+    if not spec.data.augment:
+        return None
+    classes = len(data.parts.classes or ())
+    made = [
+        (each.entry.traits["mixes"], each.build(full_scale=data.arrays.full_scale, classes=classes))
+        for each in spec.data.augment
+    ]
+    return Augment(
+        raw=[change for mixes, change in made if not mixes],
+        prepared=[change for mixes, change in made if mixes],
+        generator=generator(spec.seed, "augmentation"),
+    )
 
 
 def _monitor(spec: Spec) -> Monitor:
@@ -365,22 +333,16 @@ def _monitor(spec: Spec) -> Monitor:
 
 
 def _schedule(spec: Spec, *, steps_per_epoch: int) -> tuple[Schedule, list[Hook]]:
-    """Return the schedule; one that reacts to a metric is a hook, beside a constant."""
+    """Return the schedule, and the hook of one that reacts to a metric."""
     lr = getattr(spec.optimizer.options, "lr")  # noqa: B009 - the options' type is made at run time
-    made = spec.schedule.build(horizon=Horizon(spec.training.epochs * steps_per_epoch, steps_per_epoch, lr))
-    if isinstance(made, Hook):
-        return lambda step: (1.0, None), [made]
-    return made, []
+    schedule, hook = plan(spec.schedule, Horizon(spec.training.epochs * steps_per_epoch, steps_per_epoch, lr))
+    return schedule, [hook] if hook else []
 
 
 def _parameters(spec: Spec, model: nn.Module) -> Parameters:
-    """Group the parameters: kernels, and what weight decay skips (biases and norms)."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": trainable}]
-    if getattr(spec.optimizer.options, "weight_decay", 0.0) > 0:
-        kernels, rest = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
-        groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    """Group the parameters by their rates and decays, and lay them into one piece where the optimizer allows it."""
+    options: Any = spec.optimizer.options
+    groups = grouped(model, options.groups, decay=getattr(options, "weight_decay", None))
     return FlatParameters(groups) if spec.optimizer.entry.traits["elementwise"] else TensorParameters(groups)
 
 
@@ -393,6 +355,11 @@ def _loss(spec: Spec, data: Data) -> nn.Module:
     classes = data.parts.classes
     counts = torch.bincount(_labels(data.parts.train), minlength=len(classes)) if classes else torch.zeros(0)
     return cast(nn.Module, _chosen(spec.loss).build(class_counts=counts))
+
+
+def _metrics(spec: Spec, data: Data) -> dict[str, Any]:
+    classes = len(data.parts.classes or ())
+    return {metric.name: metric.build(classes=classes) for metric in _choices(spec.metrics)}
 
 
 def _labels(split: Split) -> Tensor:

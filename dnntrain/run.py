@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import pickle
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from typing_extensions import override
 
 from dnntrain import build, yamltext
 from dnntrain import spec as specs
-from dnntrain.build import Data, Placement
-from dnntrain.errors import StoreError
+from dnntrain.build import Data
 from dnntrain.parts.plugins import loaded_files
-from dnntrain.parts.transforms import Standardize
+from dnntrain.placement import Placement, place, settings
 from dnntrain.registry import plain
 from dnntrain.spec import Spec
-from dnntrain.store import RunDirectory, find, flatten
+from dnntrain.store import RunDirectory, flatten
 from dnntrain.store.environment import describe_environment
 from dnntrain.store.events import ScalarWriter
+from dnntrain.trained import CHECKPOINT_SCHEMA, read_checkpoint
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Row, RunView
 from dnntrain.training.parameters import FlatParameters
-from dnntrain.training.randomness import derive, forked
+from dnntrain.training.randomness import forked
 from dnntrain.training.tally import evaluate as measure
 from dnntrain.training.trainer import Fit, Trainer
-
-CHECKPOINT_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -64,35 +59,6 @@ class RunRecord:
         """Metrics of the test part, where it was measured."""
         test: Mapping[str, Any] | None = self.summary["test"]
         return test
-
-
-class Trained(nn.Module):
-    """A trained network with the preprocessing that belongs to it: raw samples in, logits out.
-
-    Attributes:
-        classes: names of the classes, in the order of the logits; None for regression.
-        spec: the experiment that made it.
-        epoch: the epoch whose weights these are.
-    """
-
-    def __init__(self, spec: Spec, checkpoint: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.spec = spec
-        self.classes: tuple[str, ...] | None = checkpoint["classes"] and tuple(checkpoint["classes"])
-        self.epoch: int = checkpoint["epoch"]
-        self.model = build.build_model(spec, tuple(checkpoint["shape"]), checkpoint["outputs"])
-        self.model.load_state_dict(checkpoint["model"])
-        saved = checkpoint["prepare"]
-        self.prepare = Standardize()
-        for name, value in saved.items():
-            self.prepare.register_buffer(name, value)
-        self.eval()
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, outputs) of raw samples (N, ...), as the data set holds them."""
-        logits: Tensor = self.model(self.prepare(x))
-        return logits
 
 
 class Recorder(Hook):
@@ -127,10 +93,10 @@ class Recorder(Hook):
         self._directory.log(f"epoch {run.epoch}: {shown}")
         if run.improved:
             checkpoint = self._checkpoint(run)
-            self._directory.save_checkpoint("best.pt", lambda file: torch.save(checkpoint, file))
+            self._directory.save_checkpoint(self._directory.BEST, lambda file: torch.save(checkpoint, file))
             self._best = {"epoch": run.epoch, "metrics": row}
         state = {"schema": CHECKPOINT_SCHEMA, **run.state_dict()}
-        self._directory.save_checkpoint("last.pt", lambda file: torch.save(state, file))
+        self._directory.save_checkpoint(self._directory.LAST, lambda file: torch.save(state, file))
         self._directory.sync()
         self._last = {"epoch": run.epoch, "metrics": row}
         self._rows = run.epoch
@@ -150,6 +116,7 @@ class Recorder(Hook):
             "shape": list(self._data.shape),
             "outputs": self._outputs,
             "classes": list(classes) if classes else None,
+            "full_scale": self._data.arrays.full_scale,
             "epoch": run.epoch,
             "metrics": run.row,
         }
@@ -208,8 +175,10 @@ def train(
     spec = _spec(spec)
     data = build.open_data(spec)
     spec = build.resolve(spec, data)
-    placement = build.place(spec)
-    with _settings(spec, placement):
+    placement = place(spec)
+    with settings(spec, placement):
+        if placement.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(placement.device)
         built = build.build(spec, data, placement)
         if test:
             build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
@@ -254,7 +223,7 @@ def _status(fit: Fit) -> str:
 
 def _measure_best(directory: RunDirectory, built: Built, spec: Spec, data: Data) -> Row:
     """Measure the test part with the best weights; with the last ones where no epoch was ever best."""
-    path = directory.checkpoint("best.pt")
+    path = directory.checkpoint(directory.BEST)
     weights = read_checkpoint(path, built.device)["model"] if path.exists() else built.model.state_dict()
     kept = {k: v.detach().clone() for k, v in built.model.state_dict().items()}
     built.model.load_state_dict(weights)
@@ -271,94 +240,6 @@ def _measure_best(directory: RunDirectory, built: Built, spec: Spec, data: Data)
         )
     built.model.load_state_dict(kept)
     return row
-
-
-def evaluate(run: str | Path, /, *, split: str = "test", runs: str | Path = "runs") -> Row:
-    """Measure the best checkpoint of a run on one part of its data.
-
-    Args:
-        run: a path, a name, a unique prefix, or `last`.
-        split: train, valid or test.
-        runs: where runs are looked for.
-
-    Returns:
-        loss and metrics, named `split/...`.
-    """
-    directory = find(str(run), Path(runs))
-    spec = specs.loads(directory.spec_text(), source=str(directory.path / "spec.yaml"), folder=directory.path)
-    data = build.open_data(spec)
-    placement = build.place(spec)
-    trained = _load(directory, spec, placement.device)
-    loss, metrics = build.loss_and_metrics(spec, data)
-    with _settings(spec, placement):
-        return measure(
-            trained.model,
-            build.part_of(spec, data, split, trained.prepare, placement.device),
-            loss=loss.to(placement.device),
-            metrics=metrics,
-            batch_size=1024,
-            precision=placement.precision,
-            prefix=split,
-        )
-
-
-def load(run: str | Path, /, *, runs: str | Path = "runs", device: str | torch.device = "cpu") -> Trained:
-    """Return the network of a run, with its best weights and its preprocessing, in evaluation mode.
-
-    Args:
-        run: a path, a name, a unique prefix, or `last`.
-        runs: where runs are looked for.
-        device: where to put it.
-    """
-    directory = find(str(run), Path(runs))
-    spec = specs.loads(directory.spec_text(), source=str(directory.path / "spec.yaml"), folder=directory.path)
-    return _load(directory, spec, torch.device(device))
-
-
-def _load(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
-    path = directory.checkpoint("best.pt")
-    if not path.exists():
-        raise StoreError(f"{directory.path} has no best checkpoint: no epoch was finished with a finite metric")
-    return Trained(spec, read_checkpoint(path, torch.device("cpu"))).to(device)
-
-
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are accepted.
-
-    Raises:
-        StoreError: it is damaged, or was written by a newer dnntrain.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        schema = checkpoint["schema"]
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
-    if schema > CHECKPOINT_SCHEMA:
-        raise StoreError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
-    return checkpoint
-
-
-@contextmanager
-def _settings(spec: Spec, placement: Placement) -> Iterator[None]:
-    """Set seed, threads and number formats for one experiment, and put everything back."""
-    threads = torch.get_num_threads()
-    # The switches of each backend are made at run time, where type checkers do not see them.
-    backends: Any = torch.backends
-    switches = (backends.cuda.matmul, backends.cudnn.conv)
-    formats = [switch.fp32_precision for switch in switches]
-    if isinstance(spec.training.threads, int):
-        torch.set_num_threads(spec.training.threads)
-    if placement.device.type == "cuda":
-        for switch in switches:
-            switch.fp32_precision = "tf32" if placement.precision == "tf32" else "ieee"
-    try:
-        with forked(placement.device):
-            torch.manual_seed(derive(spec.seed, "noise"))
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        for switch, format_ in zip(switches, formats, strict=True):
-            switch.fp32_precision = format_
 
 
 def _spec(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:

@@ -10,7 +10,9 @@ import torch
 
 from dnntrain import build, spec
 from dnntrain.errors import SpecError, UsageError
+from dnntrain.placement import place
 from dnntrain.spec import Spec
+from dnntrain.training.built import Clip
 from dnntrain.training.parameters import FlatParameters
 
 
@@ -65,7 +67,7 @@ def test_regression_defaults() -> None:
     assert [metric.name for metric in full.metrics] == ["mae", "r2"]
     assert full.data.validation.from_ == "random"
     assert build.outputs(full, data) == 1
-    built = build.build(full, data, build.place(full))
+    built = build.build(full, data, place(full))
     (x, y), *_ = next(built.train.epoch())
     assert y.shape == (32, 1)
     assert built.model(x).shape == (32, 1)
@@ -78,7 +80,7 @@ def test_without_validation_nothing_stops_early() -> None:
     full, data = resolved(experiment)
     assert full.callbacks == ()
     assert full.training.monitor.metric == "train/loss"
-    assert build.build(full, data, build.place(full)).valid is None
+    assert build.build(full, data, place(full)).valid is None
 
 
 def test_accuracy_is_better_when_higher() -> None:
@@ -110,7 +112,7 @@ def test_two_classes_with_one_logit() -> None:
     )
     full, data = resolved(experiment)
     assert build.outputs(full, data) == 1
-    built = build.build(full, data, build.place(full))
+    built = build.build(full, data, place(full))
     (x, y), *_ = next(built.train.epoch())
     assert set(y.tolist()) == {0, 1}
     assert torch.isfinite(built.loss(built.model(x), y))
@@ -141,7 +143,7 @@ def test_the_order_of_the_data_does_not_depend_on_the_model() -> None:
             f"{{data: {{dataset: digits}}, model: {{architecture: {{name: mlp, hidden: [8]}}, {extra}}}}}"
         )
         full, data = resolved(experiment)
-        built = build.build(full, data, build.place(full))
+        built = build.build(full, data, place(full))
         orders.append(torch.cat([y for step in built.train.epoch() for _, y in step]))
     assert torch.equal(*orders)
 
@@ -153,7 +155,7 @@ def test_the_split_does_not_depend_on_the_seed() -> None:
 
 def test_decay_skips_biases_and_norms() -> None:
     full, data = resolved(made("optimizer: {name: adamw, weight_decay: 0.5}", hidden="{layers: 5, units: 8}"))
-    built = build.build(full, data, build.place(full))
+    built = build.build(full, data, place(full))
     assert isinstance(built.parameters, FlatParameters)
     decayed, spared = built.parameters.groups
     sizes = {name: p.numel() for name, p in built.model.named_parameters()}
@@ -166,25 +168,25 @@ def test_decay_skips_biases_and_norms() -> None:
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no CUDA device here; use auto or cpu"):
-        build.place(made("training: {device: cuda}"))
-    assert build.place(made()).device == torch.device("cpu")
+        place(made("training: {device: cuda}"))
+    assert place(made()).device == torch.device("cpu")
 
 
 def test_auto_takes_cuda_and_bf16_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    placed = build.place(made())
+    placed = place(made())
     assert (placed.device.type, placed.precision) == ("cuda", "bf16")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert build.place(made()).precision == "fp32"
+    assert place(made()).precision == "fp32"
     with pytest.raises(UsageError, match="only 1 CUDA devices"):
-        build.place(made("training: {device: 'cuda:3'}"))
+        place(made("training: {device: 'cuda:3'}"))
 
 
 def test_tf32_needs_cuda() -> None:
     with pytest.raises(UsageError, match="only CUDA devices have"):
-        build.place(made("training: {device: cpu, precision: tf32}"))
+        place(made("training: {device: cpu, precision: tf32}"))
 
 
 def test_a_missing_test_part_is_said(tmp_path: Path) -> None:
@@ -195,3 +197,34 @@ def test_a_missing_test_part_is_said(tmp_path: Path) -> None:
     prepare = build.standardizer(full, data)
     with pytest.raises(UsageError, match="dataset 'npz' has no test samples"):
         build.part_of(full, data, "test", prepare, torch.device("cpu"))
+
+
+def test_inputs_are_standardized_by_the_training_part_alone() -> None:
+    experiment = spec.loads("{data: {dataset: digits, limit: 50}, model: {architecture: {name: mlp, hidden: [4]}}}")
+    full, data = resolved(experiment)
+    prepare = build.standardizer(full, data)
+    train = data.parts.train
+    assert len(train.index) == 50
+    x = train.x[train.index].astype(np.float64)
+    deviation = x.std(axis=0)
+    deviation[deviation == 0] = 1
+    expected = (x - x.mean(axis=0)) / deviation
+    np.testing.assert_allclose(prepare(torch.from_numpy(train.x[train.index])).numpy(), expected, atol=1e-5)
+
+
+def test_balanced_sampling_draws_classes_alike() -> None:
+    experiment = spec.loads(
+        "{data: {dataset: digits, classes: {nine: [9], other: rest}, sampling: balanced}, "
+        "model: {architecture: {name: mlp, hidden: [4]}}}"
+    )
+    full, data = resolved(experiment)
+    built = build.build(full, data, place(full))
+    drawn = torch.cat([y for step in built.train.epoch() for _, y in step])
+    assert (data.parts.train.y[data.parts.train.index] == 0).mean() < 0.15
+    assert 0.45 < (drawn == 0).float().mean() < 0.55
+
+
+@pytest.mark.parametrize("kind", ["norm", "value", "parameter_norm"])
+def test_clipping_reaches_the_stepper(kind: str) -> None:
+    full, data = resolved(made(f"training: {{clip: {{{kind}: 0.25}}}}"))
+    assert build.build(full, data, place(full)).clip == Clip(**{kind: 0.25})

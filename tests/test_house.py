@@ -19,8 +19,10 @@ LAYERS = [
     {"store", "training"},
     {"parts"},
     {"spec"},
+    {"placement"},
     {"build"},
     {"diagnostics"},
+    {"trained"},
     {"run"},
     {"cli"},
 ]

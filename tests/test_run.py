@@ -13,8 +13,8 @@ import torch
 import dnntrain
 from dnntrain import spec
 from dnntrain.errors import DataError, DivergedError, SpecError, StoreError, UsageError
-from dnntrain.run import read_checkpoint
 from dnntrain.store import RunDirectory
+from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
 
 TIMES = {"seconds", "samples_per_second"}
@@ -119,6 +119,18 @@ def test_test_metrics_are_those_of_the_best_weights(finished: dnntrain.RunRecord
     assert measured["valid/loss"] == pytest.approx(finished.best["valid/loss"], rel=1e-6)
 
 
+def test_the_best_checkpoint_is_of_the_best_epoch_and_not_of_the_last(tmp_path: Path) -> None:
+    worst_is_best = {"epochs": 3, "monitor": {"metric": "valid/loss", "mode": "max"}}
+    record = dnntrain.train({**SMALL, "training": worst_is_best, "callbacks": []}, runs=tmp_path, test=True)
+    found = RunDirectory(record.path).metrics()
+    assert record.summary["best"]["epoch"] == 1 < found[-1]["epoch"]
+    assert dnntrain.load(record.path).epoch == 1
+    assert dnntrain.evaluate(record.path, split="valid")["valid/accuracy"] == found[0]["valid/accuracy"]
+    assert dnntrain.evaluate(record.path, split="test") == record.test
+    last = torch.load(record.path / "checkpoints" / "last.pt", weights_only=True)
+    assert last["progress"]["epoch"] == 3
+
+
 def test_evaluate_says_what_there_is_not(finished: dnntrain.RunRecord, tmp_path: Path) -> None:
     record = dnntrain.train(
         {**SMALL, "data": {"dataset": "digits", "limit": 64, "validation": "none"}, "training": {"epochs": 1}},
@@ -173,9 +185,9 @@ def test_mistakes_leave_nothing_behind(tmp_path: Path) -> None:
     wrong: list[tuple[dict[str, Any], type[Exception]]] = [
         ({**SMALL, "loss": "mse"}, SpecError),
         ({**SMALL, "data": {"dataset": {"name": "npz", "path": "missing.npz"}}}, DataError),
-        ({**SMALL, "data": {"dataset": "digits", "validation": {"size": 5000}}}, DataError),
+        ({**SMALL, "data": {"dataset": "digits", "validation": {"size": 5000}}}, SpecError),
         ({**SMALL, "training": {"precision": "tf32", "device": "cpu"}}, UsageError),
-        ({**SMALL, "loss": {"name": "cross_entropy", "class_weights": [1.0, 2.0]}}, DataError),
+        ({**SMALL, "loss": {"name": "cross_entropy", "class_weights": [1.0, 2.0]}}, SpecError),
     ]
     for mapping, kind in wrong:
         with pytest.raises(kind):
@@ -265,8 +277,12 @@ def test_tensorboard_can_read_the_events(finished: dnntrain.RunRecord) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_on_the_cpu(precision: str, tmp_path: Path) -> None:
-    record = dnntrain.train({**SMALL, "training": {"epochs": 4, "precision": precision}}, runs=tmp_path)
+    record = dnntrain.train({**SMALL, "training": {"epochs": 4, "precision": precision}}, runs=tmp_path, test=True)
     assert record.best["valid/accuracy"] > 0.4
+    assert RunDirectory(record.path).environment()["precision"] == precision
+    assert dnntrain.evaluate(record.path) == record.test
+    rounded = dnntrain.train({**SMALL, "training": {"epochs": 4, "precision": "fp32"}}, runs=tmp_path, test=True)
+    assert rounded.test != record.test
 
 
 def test_regression_learns(tmp_path: Path) -> None:

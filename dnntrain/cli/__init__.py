@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.command("run")(experiments.run)
 app.command("evaluate")(experiments.evaluate)
+app.command("predict")(experiments.predict)
 app.command("summary")(experiments.summary)
 app.command("validate")(files.validate)
 app.command("list")(files.list_parts)

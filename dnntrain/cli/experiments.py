@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ from rich.markup import escape
 
 from dnntrain.cli.output import (
     Config,
+    Device,
     Json,
+    McSamples,
     Plugin,
     RunsDir,
     Set,
@@ -29,7 +32,7 @@ def run(
     config: Config,
     set_: Set = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the experiment.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
+    device: Device = None,
     runs_dir: RunsDir = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default=False)] = None,
@@ -46,7 +49,9 @@ def run(
         from dnntrain.cli.live import display
 
         shortcuts = {"seed": seed, "training.device": device, "name": name, "training.epochs": epochs}
-        overrides = [*(set_ or ()), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
+        given = {key: value for key, value in shortcuts.items() if value is not None}
+        # A name such as 2024 is text all the same, so it is quoted.
+        overrides = [*(set_ or ()), *(f"{key}={dumps(value)}" for key, value in given.items())]
         experiment = spec.load(config, overrides)
         with display(silent=quiet or json) as observers:
             record = runner.train(experiment, runs=runs_dir, test=test, observers=observers)
@@ -61,6 +66,8 @@ def run(
 def evaluate(
     run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")],
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    mc_samples: McSamples = None,
+    device: Device = None,
     runs_dir: RunsDir = Path("runs"),
     plugin: Plugin = None,
     json: Json = False,
@@ -70,13 +77,46 @@ def evaluate(
         if split not in ("train", "valid", "test"):
             raise typer.BadParameter(f"'{split}' is not train, valid or test", param_hint="--split")
         load_plugins(plugin)
-        from dnntrain import run as runner
+        from dnntrain import trained
 
-        metrics = runner.evaluate(run, split=split, runs=runs_dir)
+        metrics = trained.evaluate(run, split=split, mc_samples=mc_samples, device=device, runs=runs_dir)
         if json:
             print_json(metrics)
         else:
             print(f"{split}:   {figures(metrics, split)}")
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, .npy or .npz files.")],
+    mc_samples: McSamples = None,
+    device: Device = None,
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+    json: Json = False,
+) -> None:
+    """Predict classes and probabilities, or numbers, with the best checkpoint of a run."""
+    with user_errors():
+        load_plugins(plugin)
+        from dataclasses import asdict
+
+        from dnntrain import trained
+
+        made = trained.predict(run, inputs, mc_samples=mc_samples, device=device, runs=runs_dir)
+        if json:
+            print_json([asdict(prediction) for prediction in made])
+            return
+        rows = table("input", "prediction", *([] if mc_samples is None else [">spread"]))
+        for each in made:
+            name = each.label or next(iter(each.values))
+            best = f"{each.label}  {100 * each.values[name]:.1f} %" if each.label else _numbers(each.values)
+            spread = (
+                []
+                if each.spread is None
+                else [f"{100 * each.spread[name]:.1f} %" if each.label else _numbers(each.spread)]
+            )
+            rows.add_row(escape(each.name), escape(best), *spread)
+        console().print(rows)
 
 
 def summary(config: Config, set_: Set = None, plugin: Plugin = None, json: Json = False) -> None:
@@ -129,6 +169,10 @@ def _report(path: Path, summary: Any) -> None:
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
     out.print(f"[bold]{escape(str(path))}[/bold]")
+
+
+def _numbers(values: dict[str, float]) -> str:
+    return "  ".join(f"{value:.6g}" for value in values.values())
 
 
 def _names(metrics: dict[str, Any]) -> list[str]:

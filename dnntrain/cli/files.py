@@ -85,10 +85,10 @@ def list_parts(
             out.print(rows)
 
 
-def schema() -> None:
+def schema(plugin: Plugin = None) -> None:
     """Print the JSON Schema of experiment files, for editors."""
     with user_errors():
-        load_plugins(None)
+        load_plugins(plugin)
         from dnntrain import spec
 
         print_json(spec.json_schema())

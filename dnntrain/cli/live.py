@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from typing_extensions import override
 
-from dnntrain.cli.output import duration, figure
+from dnntrain.cli.output import duration, figure, unhear
 from dnntrain.training.hooks import Hook, RunView
 
 
@@ -27,15 +26,15 @@ def display(*, silent: bool) -> Iterator[Sequence[Hook]]:
         with progress:
             yield (LiveDisplay(progress),)
     else:
-        yield (EpochLines(Console(highlight=False, soft_wrap=True)),)
+        yield (EpochLines(),)
 
 
 class EpochLines(Hook):
-    """Prints a line at the end of each epoch."""
+    """Prints a line at the end of each epoch; falls silent when nobody reads them any more."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
         self._clock = Clock()
+        self._heard = True
 
     @override
     def on_fit_start(self, run: RunView, /) -> None:
@@ -43,7 +42,14 @@ class EpochLines(Hook):
 
     @override
     def on_epoch_end(self, run: RunView, /) -> None:
-        self._console.print(f"{epoch_line(run)}   ETA {self._clock.remaining(run)}", markup=False)
+        if not self._heard:
+            return
+        try:
+            print(f"{epoch_line(run)}   ETA {self._clock.remaining(run)}", flush=True)
+        except BrokenPipeError:
+            # `| head` has seen enough; the training has not.
+            self._heard = False
+            unhear()
 
 
 class LiveDisplay(Hook):

@@ -29,6 +29,13 @@ Plugin = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file that registers parts of your own.")
 ]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories lie.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)]
+McSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--mc-samples", metavar="N", min=1, help="Sample dropout N times and take the mean.", show_default=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
@@ -43,6 +50,11 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         _explain("interrupted", interrupt)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def unhear() -> None:
+    """Send what is still to be printed nowhere, once the reader of stdout is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(message: str, error: BaseException) -> None:

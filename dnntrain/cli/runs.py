@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
 
 from dnntrain.cli.output import Json, RunsDir, console, duration, figure, figures, print_json, table, user_errors
 from dnntrain.errors import StoreError
+
+SHOWN: Final = {"status", "stop_reason", "epochs", "best", "test", "seconds", "error", "spec"}
 
 
 def ls(
@@ -46,8 +48,7 @@ def show(
         from dnntrain.store import find
 
         directory = find(run, runs_dir)
-        summary = directory.summary()
-        summary["status"] = directory.status()
+        summary = _summary(directory)
         if json:
             print_json(summary)
             return
@@ -70,10 +71,22 @@ def show(
         out.print(directory.spec_text().rstrip(), markup=False)
 
 
+def _summary(directory: Any) -> dict[str, Any]:
+    """Return a run's summary with its status of now.
+
+    Raises:
+        StoreError: it is damaged, or lacks what is shown.
+    """
+    summary: dict[str, Any] = {**directory.summary(), "status": directory.status()}
+    if lacking := SHOWN - set(summary):
+        raise StoreError(f"{directory.path / directory.SUMMARY} is damaged: it lacks {', '.join(sorted(lacking))}")
+    return summary
+
+
 def _row(directory: Any) -> dict[str, Any]:
     """Return what `ls` shows of a run; a damaged one is shown as such."""
     try:
-        summary, status = directory.summary(), directory.status()
+        summary = _summary(directory)
     except StoreError as error:
         return {
             "run": directory.name,
@@ -87,7 +100,7 @@ def _row(directory: Any) -> dict[str, Any]:
     metric = summary["spec"].get("training.monitor.metric")
     return {
         "run": directory.name,
-        "status": status,
+        "status": summary["status"],
         "epochs": summary["epochs"],
         "metric": metric,
         "best": summary["best"]["metrics"].get(metric),

@@ -58,6 +58,8 @@ def summarize(model: nn.Module, shape: tuple[int, ...]) -> ModelSummary:
     counts = {module: count(module) for module in names}
 
     def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if any(row.name == names[module] for row in rows):
+            return  # a layer that is called once per time step is one layer
         trainable, fixed = counts[module]
         rows.append(LayerRow(names[module], type(module).__name__, tuple(output.shape[1:]), trainable, fixed))
 

@@ -37,19 +37,53 @@ class Examples:
 
     def take(self, positions: Tensor) -> Batch:
         """Gather the samples at these positions of this part as one prepared batch on `device`."""
+        x, y = self.gather(positions)
+        return self.prepare(x), y
+
+    def gather(self, positions: Tensor) -> Batch:
+        """Gather the samples at these positions of this part as they are, on `device`."""
         rows = self.index.index_select(0, positions)
         x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
         if x.device != self.device:
             if self.device.type == "cuda":
                 x, y = x.pin_memory(), y.pin_memory()
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        return self.prepare(x), y
+        return x, y
 
     def slices(self, size: int) -> Iterator[Batch]:
         """Yield all samples in order, `size` at a time."""
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
             yield self.take(torch.arange(start, stop, device=self.index.device))
+
+
+Change = Callable[[Tensor, Tensor, torch.Generator], Batch]
+"""Changes the inputs and targets of a batch at random."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to training batches.
+
+    Attributes:
+        raw: those that are made before samples are standardized.
+        prepared: those that are made afterwards.
+        generator: draws for all of them; a CPU generator, so that draws are the same on every device.
+    """
+
+    raw: Sequence[Change]
+    prepared: Sequence[Change]
+    generator: torch.Generator
+
+    def take(self, examples: Examples, positions: Tensor) -> Batch:
+        """Gather the samples at these positions as one changed and prepared batch."""
+        x, y = examples.gather(positions)
+        for change in self.raw:
+            x, y = change(x, y, self.generator)
+        x = examples.prepare(x)
+        for change in self.prepared:
+            x, y = change(x, y, self.generator)
+        return x, y
 
 
 def shuffled(count: int) -> Order:
@@ -85,6 +119,7 @@ class Batches:
         accumulate: batches whose gradients make one optimizer step.
         generator: draws the order; a CPU generator, so that the order is the same on every device.
         order: how an epoch's order is drawn; by default each sample once.
+        augment: random changes to each batch, or None.
     """
 
     def __init__(
@@ -95,6 +130,7 @@ class Batches:
         accumulate: int = 1,
         generator: torch.Generator,
         order: Order | None = None,
+        augment: Augment | None = None,
     ) -> None:
         count = len(examples)
         cuts = [*range(0, count, batch_size), count]
@@ -106,6 +142,7 @@ class Batches:
             spans[i : i + accumulate] for i in range(0, len(spans), accumulate)
         ]
         self._generator = generator
+        self._augment = augment
         self._order = order or shuffled(count)
         self._epoch_start = generator.get_state()
         self._position = 0
@@ -123,14 +160,22 @@ class Batches:
             if self._position == len(self.steps):
                 # From here on the next epoch is to come, even if nobody asks this one for more.
                 self._position, self._epoch_start = 0, self._generator.get_state()
-            yield [self.examples.take(positions[start:stop]) for start, stop in step]
+            yield [self._take(positions[start:stop]) for start, stop in step]
+
+    def _take(self, positions: Tensor) -> Batch:
+        if self._augment is None:
+            return self.examples.take(positions)
+        return self._augment.take(self.examples, positions)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the generator as it was before the epoch's order was drawn, and the steps taken since."""
-        return {"generator": self._epoch_start, "position": self._position}
+        """Return the generator as it was before the epoch's order was drawn, the steps since, and that of changes."""
+        augmentation = None if self._augment is None else self._augment.generator.get_state()
+        return {"generator": self._epoch_start, "position": self._position, "augmentation": augmentation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a state saved by `state_dict`."""
         self._generator.set_state(state["generator"])
         self._epoch_start = self._generator.get_state()
         self._position = state["position"]
+        if self._augment is not None:
+            self._augment.generator.set_state(state["augmentation"])

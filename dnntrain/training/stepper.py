@@ -82,7 +82,8 @@ class Stepper:
         self._autocast = autocast(built.device, built.precision)
         self._scaler = torch.amp.GradScaler(built.device.type, enabled=built.precision == "fp16")
         self._base_lrs = [float(group["lr"]) for group in built.optimizer.param_groups]
-        self.lr = self._base_lrs[0]
+        self._lr = float(built.optimizer.defaults["lr"])
+        self.lr = self._lr
 
     def set_rates(self, step: int, scale: float) -> None:
         """Set the learning rate, and the momentum where the schedule has one, for an optimizer step.
@@ -99,7 +100,7 @@ class Stepper:
                     group["betas"] = (momentum, *group["betas"][1:])
                 else:
                     group["momentum"] = momentum
-        self.lr = self._base_lrs[0] * factor * scale
+        self.lr = self._lr * factor * scale
 
     def step(self, batches: list[Batch], step: int) -> Step:
         """Take one optimizer step on one or more batches, as if they were one.

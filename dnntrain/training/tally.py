@@ -95,7 +95,7 @@ class Tally:
         if self._metrics:
             joined, expected = torch.cat(outputs).float(), torch.cat(targets)
             for name, metric in self._metrics.items():
-                sums = metric.sums(joined, expected).double().cpu()
+                sums = metric.sums(joined, expected).cpu().double()
                 self._sums[name] = self._sums[name] + sums if name in self._sums else sums
 
     @property

@@ -67,6 +67,7 @@ class Trainer(RunView):
         self.lr_scale = 1.0
         self._best_weights: dict[str, Tensor] | None = None
         self._keeps_best = any(hook.needs_best_weights for hook in self.hooks)
+        self._stops_on_divergence = any(hook.stops_on_divergence for hook in self.hooks)
         self._average = next((hook for hook in built.hooks if isinstance(hook, Average)), None)
         self._stepper = Stepper(built)
         self._tally = Tally(built.metrics)
@@ -141,11 +142,14 @@ class Trainer(RunView):
             found.append((self.step - len(norms) + bad + 1, "gradient"))
         if found:
             step, what = min(found, key=lambda each: each[0])
-            raise DivergedError(
+            message = (
                 f"training diverged: the {what} of step {step} (epoch {self.epoch}) is not finite; the learning rate "
                 f"was {self._stepper.lr:.3g}. A lower learning rate, clipping (training.clip: {{norm: 1.0}}) or "
                 "normalization usually helps"
             )
+            if not self._stops_on_divergence:
+                raise DivergedError(message)
+            self.stop(message)
 
     def _validate(self) -> dict[str, float | None]:
         """Measure the validation part; noise drawn meanwhile does not disturb training."""

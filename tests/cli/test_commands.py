@@ -247,3 +247,36 @@ def test_the_runs_folder_can_be_used_from_a_read_only_look(finished: Path) -> No
     call("ls", str(finished))
     call("show", "last", "--runs-dir", str(finished))
     assert sorted(path.name for path in next(finished.iterdir()).iterdir()) == before
+
+
+def test_predict_tells_class_probability_and_spread(workplace: Path) -> None:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    np.save("some.npy", pictures[:5].reshape(-1, 8, 8).astype("uint8"))
+    run = call(
+        "run", "tiny.yaml", "-q", "--epochs", "30", "--set", "data.limit=800", "--set", "optimizer.lr=0.02",
+        "--set", "model.dropout={name: dropout, rate: 0.2}",
+    ).stdout.strip()  # fmt: skip
+    shown = call("predict", run, "some.npy")
+    assert shown.exit_code == 0, shown.stderr
+    assert "some.npy[4]" in shown.stdout
+    made = json.loads(call("predict", "last", "some.npy", "--json").stdout)
+    assert sum(each["label"] == str(label) for each, label in zip(made, labels[:5], strict=True)) >= 4
+    for each in made:
+        assert sum(each["values"].values()) == pytest.approx(1.0, abs=1e-5)
+        assert each["spread"] is None
+    sampled = json.loads(call("predict", "last", "some.npy", "--mc-samples", "10", "--json").stdout)
+    assert all(max(each["spread"].values()) > 0 for each in sampled)
+    measured = json.loads(call("evaluate", "last", "--mc-samples", "10", "--json").stdout)
+    assert measured["test/accuracy"] > 0.7
+    assert measured != json.loads(call("evaluate", "last", "--json").stdout)
+
+
+def test_predict_names_what_it_cannot_read(finished: Path) -> None:
+    result = call("predict", "last", "nowhere.png", "--runs-dir", str(finished))
+    assert (result.exit_code, result.stderr) == (1, "there is no file nowhere.png\n")
+    sampled = call("evaluate", "last", "--mc-samples", "5", "--runs-dir", str(finished))
+    assert sampled.exit_code == 2
+    assert "dropout" in sampled.stderr

@@ -11,6 +11,7 @@ from torch import nn
 
 from dnntrain import build, spec
 from dnntrain.parts.averages import averages
+from dnntrain.placement import place
 from dnntrain.training.averaging import Average
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.trainer import Trainer
@@ -112,7 +113,7 @@ def fitted(average: str, *, callbacks: str = "[]") -> tuple[Trainer, Watch, buil
     data = build.open_data(experiment)
     experiment = build.resolve(experiment, data)
     watch = Watch()
-    trainer = Trainer(build.build(experiment, data, build.place(experiment)), watch)
+    trainer = Trainer(build.build(experiment, data, place(experiment)), watch)
     trainer.fit()
     return trainer, watch, data
 

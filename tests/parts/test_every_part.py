@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from dnntrain import build, spec
+from dnntrain.parts.augmentations import augmentations
+from dnntrain.placement import place
 from dnntrain.registry import Choice, Entry, Family, families, option_docs, plain
 from dnntrain.training.hooks import Hook, Row, RunView
 from dnntrain.training.trainer import Trainer
@@ -31,7 +33,9 @@ PLACES = {
     "metric": "metrics",
     "callback": "callbacks",
 }
-ELSEWHERE = {"dataset"}
+ELSEWHERE = {augmentations.name, "average", "dataset", "regularizer"}
+# What needs the positions of a picture, which dense layers do not have.
+ON_PICTURES = {("normalization", "instance"), ("dropout", "spatial")}
 TRAINABLE = [entry for _, entry in ENTRIES if entry.family in PLACES]
 
 
@@ -48,7 +52,7 @@ def test_it_explains_itself(family: Family, entry: Entry) -> None:
     described = option_docs(entry.factory)
     for name, field in entry.options.model_fields.items():
         assert field.description, f"option '{name}' is not described"
-        assert name in described
+        assert name in described or name in entry.shared
 
 
 @pytest.mark.parametrize(("family", "entry"), ENTRIES, ids=NAMED)
@@ -74,6 +78,8 @@ def experiment(entry: Entry, precision: str) -> str:
         "model": {"architecture": {"name": "mlp", "hidden": [8]}},
         "training": {"epochs": 1, "device": "cpu", "precision": precision},
     }
+    if (entry.family, entry.name) in ON_PICTURES:
+        tree["model"]["architecture"] = {"name": "cnn", "widths": [8]}
     if entry.traits.get("targets") == "values":
         tree["data"]["dataset"] = "diabetes"
     if entry.traits.get("targets") == "binary":
@@ -100,7 +106,7 @@ def trained(entry: Entry, precision: str) -> tuple[Row, list[torch.Tensor]]:
     read = spec.loads(experiment(entry, precision))
     data = build.open_data(read)
     read = build.resolve(read, data)
-    built = build.build(read, data, build.place(read))
+    built = build.build(read, data, place(read))
     before = [p.detach().clone() for p in built.model.parameters()]
     steps = Steps()
     with torch.random.fork_rng(devices=[]):
@@ -123,14 +129,19 @@ def test_it_trains_the_same_way_each_time(entry: Entry, precision: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
     assert all(value is not None and math.isfinite(value) for value in row.values())
     if entry.family == "metric":
-        assert f"valid/{entry.name}" in row
+        assert (f"valid/{entry.name}" in row) is entry.traits["scalar"]
 
 
 OPTIONS: list[tuple[str, Any]] = [
     ("loss", {"name": "cross_entropy", "class_weights": "balanced"}),
     ("loss", {"name": "cross_entropy", "class_weights": [1.0] * 5 + [2.0] * 5}),
+    ("loss", {"name": "cross_entropy", "class_weights": "balanced", "label_smoothing": 0.1}),
+    ("loss", {"name": "binary_cross_entropy", "positive_weight": 2.0, "label_smoothing": 0.1}),
+    ("metric", {"name": "f1", "average": "weighted"}),
     ("activation", {"name": "swish", "beta": 1.5, "learnable": True}),
+    ("activation", {"name": "prelu", "per_channel": True}),
     ("normalization", {"name": "batch", "position": "after", "affine": False, "input": True}),
+    ("normalization", {"name": "rms", "position": "after", "affine": False, "input": True}),
 ]
 
 

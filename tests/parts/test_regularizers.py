@@ -14,6 +14,7 @@ import dnntrain
 from dnntrain import build, spec
 from dnntrain.errors import UsageError
 from dnntrain.parts.regularizers import matching, regularizers
+from dnntrain.placement import place
 from dnntrain.store import RunDirectory
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.regularization import Constraint, Penalty
@@ -125,7 +126,7 @@ def trained(regularizer: Any, *observers: Hook, optimizer: str = "{name: sgd, lr
     )
     data = build.open_data(experiment)
     experiment = build.resolve(experiment, data)
-    trainer = Trainer(build.build(experiment, data, build.place(experiment)), *observers)
+    trainer = Trainer(build.build(experiment, data, place(experiment)), *observers)
     trainer.fit()
     return trainer
 
@@ -189,7 +190,7 @@ def test_a_step_with_l2_equals_a_step_on_the_sum_of_loss_and_penalty(optimizer: 
         experiment = spec.loads(text.replace("REGULARIZERS", "{name: l2, strength: 0.01}" if penalized else "none"))
         data = build.open_data(experiment)
         experiment = build.resolve(experiment, data)
-        built = build.build(experiment, data, build.place(experiment))
+        built = build.build(experiment, data, place(experiment))
         if not penalized:
             built.loss = Summed(built.loss, list(build._kernels(built.model).values()))
         Trainer(built).fit()

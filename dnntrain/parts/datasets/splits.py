@@ -85,7 +85,7 @@ class Holdout:
             if not 0 <= self.fold < self.folds:
                 raise DataError(f"validation: there is no fold {self.fold}; {self.folds} folds go from 0 up")
         if self.size is not None and self.size < 1:
-            raise DataError(f"validation: size {self.size} cannot be; say 'validation: null' to train on everything")
+            raise DataError(f"validation: size {self.size} cannot be; say 'validation: none' to train on everything")
         if self.fraction is not None and not 0 < self.fraction < 1:
             raise DataError(f"validation: fraction {self.fraction} must lie between 0 and 1")
 
@@ -170,7 +170,7 @@ def _size(count: int, holdout: Holdout) -> int:
     if size < 1:
         raise DataError(
             f"validation: {said} of {count:,} training samples is less than one sample; set more of them aside, "
-            "or say 'validation: null'"
+            "or say 'validation: none'"
         )
     return size
 

@@ -1,0 +1,229 @@
+"""A trained network: read from its run directory, measured, and asked for predictions."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from dnntrain import build
+from dnntrain import spec as specs
+from dnntrain.diagnostics.uncertainty import MonteCarlo, predicted
+from dnntrain.errors import StoreError
+from dnntrain.parts.datasets.inputs import read_inputs
+from dnntrain.parts.transforms import Standardize
+from dnntrain.placement import place, settings
+from dnntrain.spec import Spec
+from dnntrain.store import RunDirectory, find
+from dnntrain.training.hooks import Row
+from dnntrain.training.tally import evaluate as measure
+
+CHECKPOINT_SCHEMA: Final = 1
+EVALUATION_BATCH: Final = 1024
+
+_logger = logging.getLogger("dnntrain")
+
+
+class Trained(nn.Module):
+    """A trained network with the preprocessing that belongs to it: raw samples in, logits out.
+
+    Attributes:
+        classes: names of the classes, in the order of the logits; None for regression.
+        spec: the experiment that made it.
+        epoch: the epoch whose weights these are.
+        shape: of one sample.
+        full_scale: the largest value of a picture in the training data.
+        kind: what the outputs are for: `classes`, `binary` (one logit) or `values`.
+    """
+
+    def __init__(self, spec: Spec, checkpoint: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.classes: tuple[str, ...] | None = checkpoint["classes"] and tuple(checkpoint["classes"])
+        self.epoch: int = checkpoint["epoch"]
+        self.shape = tuple(checkpoint["shape"])
+        # The first checkpoints did not say; all pictures but those of `digits` go up to 255.
+        self.full_scale: float = checkpoint.get("full_scale", 255.0)
+        self.kind: str = build.targets(spec)
+        self.model = build.build_model(spec, self.shape, checkpoint["outputs"])
+        self.model.load_state_dict(checkpoint["model"])
+        saved = checkpoint["prepare"]
+        self.prepare = Standardize()
+        for name, value in saved.items():
+            self.prepare.register_buffer(name, value)
+        self.eval()
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, outputs) of raw samples (N, ...), as the data set holds them."""
+        logits: Tensor = self.model(self.prepare(x))
+        return logits
+
+
+def evaluate(
+    run: str | Path,
+    /,
+    *,
+    split: str = "test",
+    mc_samples: int | None = None,
+    device: str | None = None,
+    runs: str | Path = "runs",
+) -> Row:
+    """Measure the best checkpoint of a run on one part of its data.
+
+    Args:
+        run: a path, a name, a unique prefix, or `last`.
+        split: train, valid or test.
+        mc_samples: measure the mean prediction of so many passes with dropout, in place of one without.
+        device: where to compute; as the run says unless given.
+        runs: where runs are looked for.
+
+    Returns:
+        loss and metrics, named `split/...`.
+    """
+    directory = find(str(run), Path(runs))
+    spec = _spec_of(directory, device)
+    data = build.open_data(spec)
+    recorded = directory.environment().get("data", {}).get("fingerprint")
+    if recorded != data.arrays.fingerprint:
+        _logger.warning("the data is not what %s was trained on: its fingerprint differs", directory.name)
+    placement = place(spec)
+    trained = _load(directory, spec, placement.device)
+    loss, metrics = build.loss_and_metrics(spec, data)
+    with settings(spec, placement):
+        return measure(
+            trained.model if mc_samples is None else MonteCarlo(trained.model, mc_samples, trained.kind),
+            build.part_of(spec, data, split, trained.prepare, placement.device),
+            loss=loss.to(placement.device),
+            metrics=metrics,
+            batch_size=EVALUATION_BATCH,
+            precision=placement.precision,
+            prefix=split,
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one sample.
+
+    Attributes:
+        name: the file, with the row behind it where it holds several.
+        label: the most likely class, or None for numbers.
+        values: the probability of each class by name; or the predicted numbers, by their position.
+        spread: their deviation over the passes of Monte Carlo dropout; None without it.
+    """
+
+    name: str
+    label: str | None
+    values: dict[str, float]
+    spread: dict[str, float] | None
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[Path],
+    /,
+    *,
+    mc_samples: int | None = None,
+    device: str | None = None,
+    runs: str | Path = "runs",
+) -> list[Prediction]:
+    """Predict pictures or arrays with the best checkpoint of a run.
+
+    Args:
+        run: a path, a name, a unique prefix, or `last`.
+        inputs: pictures, folders of pictures, .npy or .npz files.
+        mc_samples: the mean of so many passes with dropout, and their spread, in place of one pass without.
+        device: where to compute; as the run says unless given.
+        runs: where runs are looked for.
+
+    Raises:
+        DataError: a file cannot be used.
+        UsageError: there is no dropout to sample.
+    """
+    directory = find(str(run), Path(runs))
+    spec = _spec_of(directory, device)
+    placement = place(spec)
+    trained = _load(directory, spec, placement.device)
+    read = read_inputs(inputs, trained.shape, full_scale=trained.full_scale)
+    means, spreads = [], []
+    with settings(spec, placement), torch.inference_mode():
+        for piece in torch.split(torch.from_numpy(read.x), EVALUATION_BATCH):
+            x = trained.prepare(piece.to(placement.device))
+            if mc_samples is None:
+                means.append(predicted(trained.model(x), trained.kind))
+            else:
+                sampled = MonteCarlo(trained.model, mc_samples, trained.kind).sample(x)
+                means.append(sampled.mean)
+                spreads.append(sampled.spread)
+    mean = torch.cat(means).cpu()
+    spread = torch.cat(spreads).cpu() if spreads else None
+    return [
+        _prediction(trained, name, mean[i], None if spread is None else spread[i]) for i, name in enumerate(read.names)
+    ]
+
+
+def _prediction(trained: Trained, name: str, mean: Tensor, spread: Tensor | None) -> Prediction:
+    if trained.kind == "binary":
+        mean = torch.cat([1.0 - mean, mean])
+        spread = None if spread is None else torch.cat([spread, spread])
+    names = trained.classes or tuple(str(i) for i in range(len(mean)))
+    return Prediction(
+        name,
+        names[int(mean.argmax())] if trained.classes else None,
+        dict(zip(names, mean.tolist(), strict=True)),
+        None if spread is None else dict(zip(names, spread.tolist(), strict=True)),
+    )
+
+
+def load(run: str | Path, /, *, runs: str | Path = "runs", device: str | torch.device = "cpu") -> Trained:
+    """Return the network of a run, with its best weights and its preprocessing, in evaluation mode.
+
+    Args:
+        run: a path, a name, a unique prefix, or `last`.
+        runs: where runs are looked for.
+        device: where to put it.
+    """
+    directory = find(str(run), Path(runs))
+    spec = _spec_of(directory, None)
+    return _load(directory, spec, torch.device(device))
+
+
+def _spec_of(directory: RunDirectory, device: str | None) -> Spec:
+    """Read the spec of a run, to be computed on another device if one is given."""
+    overrides = [] if device is None else [f"training.device={device}"]
+    source = str(directory.path / directory.SPEC)
+    return specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
+
+
+def _load(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
+    path = directory.checkpoint(directory.BEST)
+    if not path.exists():
+        raise StoreError(f"{directory.path} has no best checkpoint: no epoch was finished with a finite metric")
+    checkpoint = read_checkpoint(path, torch.device("cpu"))
+    if lacking := {"model", "prepare", "shape", "outputs", "classes", "epoch"} - set(checkpoint):
+        raise StoreError(f"{path} is no checkpoint of a best epoch: it lacks {', '.join(sorted(lacking))}")
+    return Trained(spec, checkpoint).to(device)
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are accepted.
+
+    Raises:
+        StoreError: it is damaged, or was written by a newer dnntrain.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        schema = checkpoint["schema"]
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
+    if schema > CHECKPOINT_SCHEMA:
+        raise StoreError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
+    return checkpoint

@@ -1,0 +1,100 @@
+"""Pictures and arrays from outside, in the form a network was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnntrain.errors import DataError
+from dnntrain.parts.datasets.inputs import read_inputs
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+SHAPE = (3, 4, 6)
+
+
+def test_a_picture_comes_channels_first(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    read = read_inputs([tmp_path / "a.png"], SHAPE, full_scale=255.0)
+    assert read.names == [str(tmp_path / "a.png")]
+    assert read.x.dtype == np.uint8
+    np.testing.assert_array_equal(read.x[0], COLOURS.transpose(2, 0, 1))
+
+
+def test_a_grey_network_sees_grey_in_its_own_scale(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS[..., 0]).save(tmp_path / "a.png")
+    read = read_inputs([tmp_path / "a.png"], (1, 4, 6), full_scale=16.0)
+    np.testing.assert_allclose(read.x[0, 0], COLOURS[..., 0] * 16.0 / 255.0, rtol=1e-6)
+
+
+def test_a_folder_is_read_in_order_and_with_its_subfolders(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "sub/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(COLOURS).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    read = read_inputs([tmp_path], SHAPE, full_scale=255.0)
+    assert [Path(name).name for name in read.names] == ["a.png", "b.png", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("array", "rows"),
+    [
+        (np.zeros((5, 3, 4, 6), np.uint8), 5),
+        (np.zeros((5, 4, 6, 3), np.uint8), 5),
+        (np.zeros((3, 4, 6), np.float64), 1),
+        (np.zeros((4, 6, 3), np.uint8), 1),
+    ],
+    ids=lambda value: str(getattr(value, "shape", value)),
+)
+def test_arrays_are_taken_in_every_usual_form(array: np.ndarray, rows: int, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    read = read_inputs([tmp_path / "a.npy"], SHAPE, full_scale=255.0)
+    assert read.x.shape == (rows, *SHAPE)
+    assert read.x.dtype == (np.uint8 if array.dtype == np.uint8 else np.float32)
+    assert len(read.names) == rows
+
+
+def test_channels_last_is_turned_and_not_reshaped(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=COLOURS[None])
+    read = read_inputs([tmp_path / "a.npz"], SHAPE, full_scale=255.0)
+    np.testing.assert_array_equal(read.x[0], COLOURS.transpose(2, 0, 1))
+
+
+def test_grey_arrays_may_leave_out_the_channel(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", COLOURS[..., 0])
+    np.save(tmp_path / "b.npy", COLOURS[None, ..., 0])
+    read = read_inputs([tmp_path / "a.npy", tmp_path / "b.npy"], (1, 4, 6), full_scale=255.0)
+    assert read.x.shape == (2, 1, 4, 6)
+
+
+def test_rows_of_features(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(6.0).reshape(2, 3))
+    read = read_inputs([tmp_path / "a.npy"], (3,), full_scale=1.0)
+    assert read.names == [f"{tmp_path / 'a.npy'}[0]", f"{tmp_path / 'a.npy'}[1]"]
+    assert read.x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "wide.png")
+    np.save(tmp_path / "odd.npy", np.zeros((2, 7)))
+    np.savez(tmp_path / "other.npz", pictures=np.zeros((1, 3, 4, 6)))
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    (tmp_path / "empty").mkdir()
+    for name, shape, message in [
+        ("missing.png", SHAPE, "there is no file"),
+        ("wide.png", (3, 8, 8), "is 6 x 4 pixels, but the network takes 8 x 8"),
+        ("wide.png", (10,), "which a picture is not; give it an array"),
+        ("odd.npy", SHAPE, r"has shape \(2, 7\), but the network takes samples of shape \(3, 4, 6\)"),
+        ("other.npz", SHAPE, "holds pictures; the samples must be called one of"),
+        ("text.npy", (1,), "not numbers"),
+        ("broken.png", SHAPE, "cannot be read as a picture"),
+        ("broken.npz", SHAPE, "is damaged, or not a NumPy file"),
+        ("empty", SHAPE, "there is nothing to predict"),
+    ]:
+        with pytest.raises(DataError, match=message) as caught:
+            read_inputs([tmp_path / name], shape, full_scale=255.0)
+        assert name in str(caught.value)

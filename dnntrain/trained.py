@@ -22,7 +22,6 @@ from dnntrain.parts.transforms import Standardize
 from dnntrain.placement import place, settings
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory, find
-from dnntrain.training.hooks import Row
 from dnntrain.training.tally import evaluate as measure
 
 CHECKPOINT_SCHEMA: Final = 1
@@ -75,7 +74,7 @@ def evaluate(
     mc_samples: int | None = None,
     device: str | None = None,
     runs: str | Path = "runs",
-) -> Row:
+) -> dict[str, Any]:
     """Measure the best checkpoint of a run on one part of its data.
 
     Args:
@@ -86,7 +85,7 @@ def evaluate(
         runs: where runs are looked for.
 
     Returns:
-        loss and metrics, named `split/...`.
+        loss and metrics, named `split/...`; all are numbers but `confusion`, which is a list of rows.
     """
     directory = find(str(run), Path(runs))
     spec = _spec_of(directory, device)

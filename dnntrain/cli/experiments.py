@@ -82,8 +82,17 @@ def evaluate(
         metrics = trained.evaluate(run, split=split, mc_samples=mc_samples, device=device, runs=runs_dir)
         if json:
             print_json(metrics)
-        else:
-            print(f"{split}:   {figures(metrics, split)}")
+            return
+        scalars = {name: value for name, value in metrics.items() if not isinstance(value, list)}
+        out = console()
+        out.print(f"{split}:   {figures(scalars, split)}", markup=False)
+        for name, rows in metrics.items():
+            if isinstance(rows, list):
+                shown = table("true \\ predicted", *(f">{i}" for i in range(len(rows))))
+                for i, row in enumerate(rows):
+                    shown.add_row(str(i), *map(str, row))
+                out.print(f"\n{name.removeprefix(f'{split}/')}:", markup=False)
+                out.print(shown)
 
 
 def predict(
@@ -119,7 +128,13 @@ def predict(
         console().print(rows)
 
 
-def summary(config: Config, set_: Set = None, plugin: Plugin = None, json: Json = False) -> None:
+def summary(
+    config: Config,
+    set_: Set = None,
+    schedule: Annotated[bool, typer.Option("--schedule", help="Draw the learning rate over the training.")] = False,
+    plugin: Plugin = None,
+    json: Json = False,
+) -> None:
     """Show the layers of an experiment's network: output shapes, parameters and work."""
     with user_errors():
         load_plugins(plugin)
@@ -146,6 +161,68 @@ def summary(config: Config, set_: Set = None, plugin: Plugin = None, json: Json 
             f"\n{made.trainable + made.fixed:,} parameters, of which {made.trainable:,} trainable; "
             f"{made.flops:,} floating-point operations forward for one sample"
         )
+        if schedule:
+            _draw_schedule(experiment, data)
+
+
+def lr_find(
+    config: Config,
+    set_: Set = None,
+    start: Annotated[float, typer.Option(help="The lowest rate.")] = 1e-6,
+    end: Annotated[float, typer.Option(help="The highest rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps from one to the other.")] = 200,
+    write: Annotated[bool, typer.Option("--write", help="Write the suggestion into the file.")] = False,
+    plugin: Plugin = None,
+    json: Json = False,
+) -> None:
+    """Try learning rates from low to high on the first steps of a training, and suggest one."""
+    with user_errors():
+        load_plugins(plugin)
+        from dataclasses import asdict
+
+        from dnntrain import build, spec
+        from dnntrain.diagnostics.lr_finder import find_rate
+        from dnntrain.diagnostics.schedule_curve import draw_losses
+        from dnntrain.placement import place, settings
+        from dnntrain.spec.edit import set_value_in_file
+
+        experiment = spec.load(config, set_ or ())
+        data = build.open_data(experiment)
+        experiment = build.resolve(experiment, data)
+        placement = place(experiment)
+        with settings(experiment, placement):
+            sweep = find_rate(build.build(experiment, data, placement), start=start, end=end, steps=steps)
+        suggestion = sweep.suggestion
+        if json:
+            print_json({**asdict(sweep), "suggestion": suggestion})
+        else:
+            out = console()
+            out.print(draw_losses(sweep.rates, sweep.smoothed, width=min(out.width, 100)), markup=False)
+            if not sweep.diverged:
+                out.print(f"the loss did not rise up to a rate of {end:g}: higher ones may be good as well; see --end")
+            if suggestion is None:
+                out.print("no suggestion: the loss never fell")
+            else:
+                out.print(f"suggestion: optimizer.lr={suggestion:.2g}, a tenth of the rate where the loss is lowest")
+        if write and suggestion is not None:
+            rounded = float(f"{suggestion:.2g}")
+            set_value_in_file(config, "optimizer.lr", rounded)
+            if not json:
+                print(f"wrote optimizer.lr: {rounded:g} into {config}")
+
+
+def _draw_schedule(experiment: Any, data: Any) -> None:
+    """Draw the learning rate, and the momentum where it changes, as training will have them."""
+    from dnntrain import build
+    from dnntrain.diagnostics.schedule_curve import draw, schedule_curve
+    from dnntrain.placement import place
+
+    out = console()
+    curve = schedule_curve(build.build(experiment, data, place(experiment)))
+    out.print()
+    out.print(draw(curve, width=min(out.width, 100)), markup=False)
+    if experiment.schedule.entry.traits["reacts"]:
+        out.print("the rate falls further whenever the monitored metric stops improving", markup=False)
 
 
 def _report(path: Path, summary: Any) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, table, user_errors
 from dnntrain.errors import DnntrainError, UsageError, suggest
 
-RECIPES = ("default",)
+RECIPES = ("default", "self_normalizing", "cnn", "rnn")
 
 
 def validate(
@@ -95,7 +95,7 @@ def schema(plugin: Plugin = None) -> None:
 
 
 def init(
-    recipe: Annotated[str, typer.Argument(help="Which starter: default.")] = "default",
+    recipe: Annotated[str, typer.Argument(help="default, self_normalizing, cnn or rnn.")] = "default",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file; - for stdout.")] = None,
 ) -> None:
     """Write a commented starter file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,14 +71,48 @@ def draw(curve: Curve, *, width: int, height: int = 10) -> str:
     Returns:
         lines of text, without a line break at the end.
     """
-    lines = ["learning rate", *_plot(curve, curve.lr, width, height)]
+
+    def axes(across: int) -> list[str]:
+        return [_ticks(curve, across, 1, "steps"), _ticks(curve, across, curve.steps_per_epoch, "epochs")]
+
+    lines = ["learning rate", *_plot(curve.lr, axes, width, height)]
     if curve.momentum is not None and len(set(curve.momentum)) > 1:
-        lines += ["", "momentum", *_plot(curve, curve.momentum, width, max(2, height // 2))]
+        lines += ["", "momentum", *_plot(curve.momentum, axes, width, max(2, height // 2))]
     return "\n".join(lines)
 
 
-def _plot(curve: Curve, values: Sequence[float], width: int, height: int) -> list[str]:
-    """Draw values over the steps; the axis starts at zero where the least value is near it."""
+def draw_losses(rates: Sequence[float], losses: Sequence[float], *, width: int, height: int = 10) -> str:
+    """Draw the losses of a range test over its learning rates, which grow by the same factor from step to step.
+
+    Args:
+        rates: learning rates, ascending.
+        losses: the loss at each of them. What rises above the first few is cut off: there is nothing to see in it.
+        width: characters of the longest line.
+        height: lines of the plot, at least two.
+
+    Returns:
+        lines of text, without a line break at the end.
+    """
+
+    def axes(across: int) -> list[str]:
+        middle, last = f"{rates[len(rates) // 2]:.1e}", f"{rates[-1]:.1e}"
+        line = f"{rates[0]:.1e}".ljust(across // 2 - len(middle) // 2) + middle
+        return [line.ljust(across - len(last)) + last]
+
+    ceiling = max(losses[: max(1, len(losses) // 4)])
+    ceiling += 0.5 * (ceiling - min(losses))
+    return "\n".join(["loss over learning rate", *_plot([min(x, ceiling) for x in losses], axes, width, height)])
+
+
+def _plot(values: Sequence[float], axes: Callable[[int], list[str]], width: int, height: int) -> list[str]:
+    """Draw values one after the other; the axis starts at zero where the least value is near it.
+
+    Args:
+        values: what to draw.
+        axes: makes the lines below the plot, given how many characters it is across.
+        width: characters of the longest line.
+        height: lines of the plot.
+    """
     top, bottom = max(values), min(values)
     if bottom < NEAR_ZERO * top or bottom == top:
         top, bottom = top or 1.0, 0.0
@@ -88,8 +122,7 @@ def _plot(curve: Curve, values: Sequence[float], width: int, height: int) -> lis
     across = max(NARROWEST, width - margin - 2)
     rows = _dotted([(value - bottom) / (top - bottom) for value in values], across, height)
     drawn = [f"{label:>{margin}} {'┤' if label else '│'}{row}" for label, row in zip(labels, rows, strict=True)]
-    below = ["└" + "─" * across, " " + _ticks(curve, across, 1, "steps")]
-    below.append(" " + _ticks(curve, across, curve.steps_per_epoch, "epochs"))
+    below = ["└" + "─" * across, *(" " + line for line in axes(across))]
     return [line.rstrip() for line in (*drawn, *(" " * (margin + 1) + line for line in below))]
 
 

@@ -21,9 +21,10 @@ from yaml.events import (
 )
 
 from dnntrain import yamltext
-from dnntrain.errors import Mark, SpecError, UsageError
+from dnntrain.errors import Mark, SpecError, StoreError, UsageError
 from dnntrain.spec.forms import flow
 from dnntrain.spec.merge import from_tree, put, to_tree
+from dnntrain.store import write_atomic
 from dnntrain.yamltext.page import Page
 from dnntrain.yamltext.syntax import events, span
 
@@ -51,6 +52,24 @@ def set_value(text: str, key: str, value: Any, /, *, source: str = "<text>") -> 
     lines_end = "\r\n" if "\r\n" in body else "\n"
     editor = _Editor(body.replace("\r\n", "\n"), key, value, source)
     return text[: len(text) - len(body)] + editor.edited().replace("\n", lines_end)
+
+
+def set_value_in_file(path: Path, key: str, value: Any) -> None:
+    """Set one value in an experiment file; see `set_value`. The file is replaced as a whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be read or written.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    edited = set_value(text, key, value, source=str(path))
+    try:
+        write_atomic(path, lambda file: file.write(edited.encode()))
+    except StoreError as error:
+        raise UsageError(str(error)) from error
 
 
 @dataclass

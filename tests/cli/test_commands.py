@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from dnntrain.cli import app
+from dnntrain.cli.files import RECIPES
 
 CONFIG = """\
 name: tiny
@@ -170,6 +171,14 @@ def test_init_writes_a_file_that_trains_and_never_overwrites(workplace: Path) ->
     assert call("init", "cooking").exit_code == 2
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_learns(recipe: str, workplace: Path) -> None:
+    assert call("init", recipe).exit_code == 0
+    summary = json.loads(call("run", f"{recipe}.yaml", "--epochs", "3", "--json").stdout)
+    assert summary["name"] == recipe
+    assert summary["best"]["metrics"]["valid/accuracy"] > 0.5
+
+
 def test_every_line_of_the_starter_is_explained_or_plain() -> None:
     text = call("init", "-o", "-").stdout
     assert yaml.safe_load(text)["data"]["dataset"] == "digits"
@@ -280,3 +289,38 @@ def test_predict_names_what_it_cannot_read(finished: Path) -> None:
     sampled = call("evaluate", "last", "--mc-samples", "5", "--runs-dir", str(finished))
     assert sampled.exit_code == 2
     assert "dropout" in sampled.stderr
+
+
+def test_lr_find_draws_suggests_and_writes_on_request(workplace: Path) -> None:
+    (workplace / "tiny.yaml").write_text(CONFIG + "optimizer: {name: adamw, lr: 1.0}   # to be found\n")
+    before = (workplace / "tiny.yaml").read_text()
+    shown = call("lr-find", "tiny.yaml", "--steps", "60")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.startswith("loss over learning rate")
+    assert "suggestion: optimizer.lr=" in shown.stdout
+    assert (workplace / "tiny.yaml").read_text() == before
+    assert not (workplace / "runs").exists()
+    sweep = json.loads(call("lr-find", "tiny.yaml", "--steps", "60", "--json", "--write").stdout)
+    after = (workplace / "tiny.yaml").read_text()
+    assert yaml.safe_load(after)["optimizer"]["lr"] == pytest.approx(sweep["suggestion"], rel=0.1)
+    assert after.endswith("   # to be found\n")
+    wrong = call("lr-find", "tiny.yaml", "--start", "1", "--end", "0.1")
+    assert wrong.exit_code == 2
+
+
+def test_summary_draws_the_schedule(workplace: Path) -> None:
+    shown = call("summary", "tiny.yaml", "--schedule", "--set", "schedule={name: cosine, warmup: 2}").stdout
+    assert "learning rate" in shown
+    assert "steps" in shown
+    assert "epochs" in shown
+    assert "whenever the monitored metric" in call("summary", "tiny.yaml", "--schedule").stdout
+
+
+def test_evaluate_shows_a_confusion_matrix(workplace: Path) -> None:
+    run = call("run", "tiny.yaml", "-q", "--set", "metrics=[accuracy, confusion]").stdout.strip()
+    assert "confusion" not in (workplace / run / "metrics.jsonl").read_text()
+    assert "true \\ predicted" in call("evaluate", run).stdout
+    matrix = json.loads(call("evaluate", run, "--json").stdout)["test/confusion"]
+    assert len(matrix) == 10
+    environment = json.loads((workplace / run / "environment.json").read_text())
+    assert sum(map(sum, matrix)) == environment["data"]["test"]

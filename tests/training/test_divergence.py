@@ -11,6 +11,7 @@ from tinytraining import Ends, assemble, fitted
 from torch import Tensor, nn
 
 from dnntrain.errors import DivergedError
+from dnntrain.parts.callbacks import callbacks
 from dnntrain.training.batches import Examples
 
 
@@ -84,3 +85,12 @@ def test_under_fp16_a_skipped_step_is_no_divergence() -> None:
     assert fit.step == 20
     assert trainer._stepper._scaler.get_scale() < 65536, "no step was skipped"
     assert all(math.isfinite(row["grad_norm"]) for row in ends.rows)
+
+
+def test_terminate_on_nan_turns_the_error_into_a_stop() -> None:
+    built = assemble(n=200, batch_size=2, valid=None, hooks=[callbacks.choose("terminate_on_nan").build()])
+    built.loss = NanAt(70)
+    trainer, fit = fitted(built)
+    assert fit.stop_reason is not None
+    assert "the loss of step 70 (epoch 1) is not finite" in fit.stop_reason
+    assert fit.epochs == 1

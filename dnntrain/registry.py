@@ -401,7 +401,7 @@ def _json_union(handler: GetJsonSchemaHandler, forms: list[CoreSchema]) -> dict[
     return union
 
 
-def _read_path(value: Any) -> Path:
+def read_path(value: Any) -> Path:
     """Resolve a path that is read: beside the file that wrote it, then under DNNTRAIN_DATA."""
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise PydanticCustomError("path", "must be a path")
@@ -419,7 +419,7 @@ def _read_path(value: Any) -> Path:
 
 class _ReadPath:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(_read_path)
+        return core_schema.no_info_plain_validator_function(read_path)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "string", "format": "path"}

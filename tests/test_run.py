@@ -311,3 +311,34 @@ def test_a_spec_a_path_and_a_mapping_are_all_taken(tmp_path: Path) -> None:
     first = dnntrain.train(path, runs=tmp_path / "a")
     second = dnntrain.train(spec.load(path), runs=tmp_path / "b")
     assert rows(first) == rows(second)
+
+
+def test_another_kind_of_checkpoint_is_refused(finished: dnntrain.RunRecord, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.path, copy)
+    shutil.copy(copy / "checkpoints" / "last.pt", copy / "checkpoints" / "best.pt")
+    with pytest.raises(StoreError, match="is no checkpoint of a best epoch: it lacks classes"):
+        dnntrain.load(copy)
+
+
+def test_other_data_than_the_training_had_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "data.npz"
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.normal(size=(60, 3)), "x_test": rng.normal(size=(20, 3))}
+    labels = {"y_train": np.arange(60) % 2, "y_test": np.arange(20) % 2}
+    np.savez(path, **arrays, **labels)
+    mapping = {**SMALL, "data": {"dataset": {"name": "npz", "path": str(path)}}}
+    record = dnntrain.train(mapping, runs=tmp_path / "runs")
+    dnntrain.evaluate(record.path)
+    assert not caplog.records
+    np.savez(path, **{k: v + 1 for k, v in arrays.items()}, **labels)
+    dnntrain.evaluate(record.path)
+    assert "fingerprint differs" in caplog.text
+
+
+def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="there is only one class"):
+        dnntrain.train({**SMALL, "data": {"dataset": "digits", "classes": [3]}}, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from dnntrain import yamltext
 from dnntrain.errors import Mark, Problem, SpecError, UsageError, shorten
-from dnntrain.registry import plain
+from dnntrain.registry import plain, read_path
 from dnntrain.spec.checks import check
 from dnntrain.spec.forms import follow
 from dnntrain.spec.merge import Node, from_tree, merge, put, to_tree
@@ -156,6 +156,9 @@ class _Reading:
         if not isinstance(link.content, str) or not link.content or "\0" in link.content:
             return self._refused("'extends' must be the path of a file", link.mark, "extends: base.yaml")
         path = folder / os.path.expanduser(link.content)
+        if not os.path.exists(path):
+            elsewhere = read_path(link.content)
+            path = elsewhere if os.path.exists(elsewhere) else path
         if path.resolve() in chain:
             names = " -> ".join(each.name for each in (*chain, path.resolve()))
             return self._refused("these files extend each other in a circle", link.mark, names)

@@ -324,3 +324,17 @@ def test_evaluate_shows_a_confusion_matrix(workplace: Path) -> None:
     assert len(matrix) == 10
     environment = json.loads((workplace / run / "environment.json").read_text())
     assert sum(map(sum, matrix)) == environment["data"]["test"]
+
+
+def test_a_summary_that_lacks_something_is_damaged_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "summary.json").write_text('{"schema": 1, "status": "completed"}')
+    assert "damaged" in call("ls", str(tmp_path)).stdout
+    shown = call("show", "half", "--runs-dir", str(tmp_path))
+    assert shown.exit_code == 1
+    assert "it lacks best" in shown.stderr
+
+
+def test_a_name_made_of_digits_is_a_name(workplace: Path) -> None:
+    summary = json.loads(call("run", "tiny.yaml", "--epochs", "1", "--name", "2024", "--json").stdout)
+    assert summary["name"] == "2024"

@@ -270,3 +270,14 @@ def test_the_schema_accepts_what_may_be_said_in_short(written: str) -> None:
 def test_the_schema_refuses_what_is_wrong(written: str) -> None:
     text = written if written.startswith("data") else MINIMAL + written
     assert not accepts(SCHEMA, yamltext.read(text, source="", folder=Path()).value)
+
+
+def test_a_base_may_lie_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shared_base.yaml").write_text(
+        "{data: {dataset: digits}, model: {architecture: {name: mlp, hidden: [4]}}}"
+    )
+    (tmp_path / "own.yaml").write_text("{extends: shared_base.yaml, seed: 5}")
+    monkeypatch.setenv("DNNTRAIN_DATA", str(tmp_path / "data"))
+    made = spec.load(tmp_path / "own.yaml")
+    assert (made.seed, made.data.dataset.name) == (5, "digits")

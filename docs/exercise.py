@@ -68,9 +68,9 @@ def tabulate(runs: Path) -> None:
     """Rewrite the table between the marks of results.md."""
     rows = finished(runs)
     lines = [
-        "| variant | best epoch | best valid loss | valid accuracy there | highest valid accuracy | test accuracy | "
-        "s/epoch |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | seeds | best epoch | best valid loss | valid accuracy there | highest valid accuracy | "
+        "test accuracy | s/epoch |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for variant in VARIANTS:
         ours = sorted((seed, directory) for name, seed, directory in rows if name == variant and seed in SEEDS)
@@ -92,6 +92,7 @@ def line(variant: str, directories: list[RunDirectory]) -> str:
     best: list[dict[str, Any]] = [summary["best"]["metrics"] for summary in summaries]
     cells = [
         variant,
+        " / ".join(str(summary["seed"]) for summary in summaries),
         " / ".join(str(row["epoch"]) for row in best),
         " / ".join(f"{row['valid/loss']:.3f}" for row in best),
         percent([row["valid/accuracy"] for row in best]),

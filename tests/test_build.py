@@ -228,3 +228,13 @@ def test_balanced_sampling_draws_classes_alike() -> None:
 def test_clipping_reaches_the_stepper(kind: str) -> None:
     full, data = resolved(made(f"training: {{clip: {{{kind}: 0.25}}}}"))
     assert build.build(full, data, place(full)).clip == Clip(**{kind: 0.25})
+
+
+def test_convolutions_are_laid_out_channels_last_for_cuda_alone() -> None:
+    def network() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8, 2))
+
+    cuda = build.laid_out(network(), torch.device("cuda"))[0].weight
+    assert cuda.is_contiguous(memory_format=torch.channels_last)
+    assert not cuda.is_contiguous()
+    assert build.laid_out(network(), torch.device("cpu"))[0].weight.is_contiguous()

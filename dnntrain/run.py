@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -148,6 +152,47 @@ class Recorder(Hook):
         self._directory.close()
 
 
+class Interrupt(Hook):
+    """Ends training on Ctrl-C, at the next optimizer step; a second Ctrl-C ends it at once.
+
+    The handler only takes note: an exception raised wherever the signal happens to arrive could be lost in a
+    destructor, or leave a file half written.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of Ctrl-C for the length of a block; only the main thread of a process can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    @override
+    def on_step_end(self, run: RunView, /) -> None:
+        self.check()
+
+    @override
+    def on_epoch_end(self, run: RunView, /) -> None:
+        self.check()
+
+
 def train(
     spec: Spec | Mapping[str, Any] | str | Path,
     /,
@@ -186,8 +231,10 @@ def train(
         with directory.lock():
             directory.write_spec(specs.dump(spec))
             directory.write_environment(_environment(spec, built, data, placement))
-            recorder = Recorder(directory, spec, built, data)
-            return _recorded(directory, recorder, Trainer(built, recorder, *observers), spec, data, test=test)
+            recorder, interrupt = Recorder(directory, spec, built, data), Interrupt()
+            with interrupt.listening():
+                trainer = Trainer(built, recorder, *observers, interrupt)
+                return _recorded(directory, recorder, trainer, spec, data, test=test)
 
 
 def _recorded(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +345,27 @@ def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="there is only one class"):
         dnntrain.train({**SMALL, "data": {"dataset": "digits", "classes": [3]}}, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+class Presses(Hook):
+    """Presses Ctrl-C in the middle of the second epoch."""
+
+    def on_step_end(self, run: RunView, /) -> None:
+        if run.epoch == 2 and run.epoch_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_ends_training_at_the_next_step_and_puts_the_handler_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        dnntrain.train(SMALL, runs=tmp_path, observers=[Presses()])
+    assert signal.getsignal(signal.SIGINT) is before
+    (run,) = tmp_path.iterdir()
+    assert RunDirectory(run).status() == "interrupted"
+    assert len(RunDirectory(run).metrics()) == 1
+
+
+def test_training_works_in_another_thread(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        record = pool.submit(dnntrain.train, SMALL, runs=tmp_path).result()
+    assert record.status == "completed"

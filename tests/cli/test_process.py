@@ -59,7 +59,10 @@ def test_ctrl_c_exits_with_130_and_keeps_the_run(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith("epoch")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     (run,) = (tmp_path / "runs").iterdir()
     assert errors == f"interrupted\nwhat was recorded until then: runs/{run.name}\n"

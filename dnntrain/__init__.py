@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnntrain.run import RunRecord, train
+    from dnntrain.run import RunRecord, resume, train
     from dnntrain.trained import Prediction, Trained, evaluate, load, predict
 
     __version__: str
 
-__all__ = ["Prediction", "RunRecord", "Trained", "__version__", "evaluate", "load", "predict", "train"]
+__all__ = ["Prediction", "RunRecord", "Trained", "__version__", "evaluate", "load", "predict", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

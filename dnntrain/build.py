@@ -134,12 +134,7 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
     )
     parameters = _parameters(spec, model)
     optimizer = cast(torch.optim.Optimizer, spec.optimizer.build(groups=parameters.groups))
-    schedule, hooks = _schedule(spec, steps_per_epoch=len(batches))
-    if spec.training.max_time is not None:
-        hooks.append(TimeLimit(seconds(spec.training.max_time), time.monotonic))
-    if spec.training.average is not None:
-        hooks.insert(0, spec.training.average.build())
-    hooks += [callback.build() for callback in _choices(spec.callbacks)]
+    schedule, reaction = _schedule(spec, steps_per_epoch=len(batches))
     regularizers = [choice.build(kernels=_kernels(model)) for choice in spec.regularizers]
     clip = spec.training.clip
     return Built(
@@ -159,7 +154,7 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
         penalties=[each for each in regularizers if isinstance(each, Penalty)],
         noise=[each for each in regularizers if isinstance(each, GradientNoise)],
         constraints=[each for each in regularizers if isinstance(each, Constraint)],
-        hooks=hooks,
+        hooks=_hooks(spec, reaction),
         compiled=cast(Callable[[Tensor], Tensor], torch.compile(model)) if placement.compile else None,
     )
 
@@ -337,11 +332,24 @@ def _monitor(spec: Spec) -> Monitor:
     return Monitor(monitor.metric, "max" if monitor.mode == "max" else "min")
 
 
-def _schedule(spec: Spec, *, steps_per_epoch: int) -> tuple[Schedule, list[Hook]]:
+def _hooks(spec: Spec, reaction: Hook | None) -> dict[str, Hook]:
+    """Return the work beside the loop, each under the key of the file that asks for it."""
+    hooks: dict[str, Hook] = {}
+    if spec.training.average is not None:
+        hooks["training.average"] = spec.training.average.build()
+    if reaction is not None:
+        hooks["schedule"] = reaction
+    if spec.training.max_time is not None:
+        hooks["training.max_time"] = TimeLimit(seconds(spec.training.max_time), time.monotonic)
+    for i, callback in enumerate(_choices(spec.callbacks)):
+        hooks[f"callbacks.{i}"] = callback.build()
+    return hooks
+
+
+def _schedule(spec: Spec, *, steps_per_epoch: int) -> tuple[Schedule, Hook | None]:
     """Return the schedule, and the hook of one that reacts to a metric."""
     lr = getattr(spec.optimizer.options, "lr")  # noqa: B009 - the options' type is made at run time
-    schedule, hook = plan(spec.schedule, Horizon(spec.training.epochs * steps_per_epoch, steps_per_epoch, lr))
-    return schedule, [hook] if hook else []
+    return plan(spec.schedule, Horizon(spec.training.epochs * steps_per_epoch, steps_per_epoch, lr))
 
 
 def _parameters(spec: Spec, model: nn.Module) -> Parameters:

@@ -10,15 +10,18 @@ The tree::
     ├── StoreError                1   a run directory cannot be written or read
     │   └── LockedError           1   another process holds the run directory
     └── DivergedError             1   training met numbers that are not finite
+
+    Interrupted                       128 + the signal's number: a signal asked for the end (a KeyboardInterrupt)
 """
 
 from __future__ import annotations
 
 import difflib
+import signal
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 _LINE_WIDTH: Final = 120
 _LINE_BEFORE: Final = 60
@@ -55,7 +58,37 @@ class LockedError(StoreError):
 
 
 class DivergedError(DnntrainError):
-    """Training met a loss or a gradient that is not finite."""
+    """Training met a loss or a gradient that is not finite.
+
+    Attributes:
+        step: the first optimizer step that did, from 1; 0 where no step was taken.
+        report: what is known of that step, as plain values.
+    """
+
+    def __init__(self, message: str, *, step: int = 0, report: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.report = dict(report or {})
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for the end.
+
+    Attributes:
+        number: the signal.
+        at_once: raised wherever the process was, since it did not end at the first request; else between two pieces of
+            work, where it can be taken up again.
+    """
+
+    def __init__(self, number: int, *, at_once: bool = False) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+        self.at_once = at_once
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell calls a process that a signal has ended."""
+        return 128 + self.number
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from dnntrain.errors import UsageError
 from dnntrain.registry import AUTO
 from dnntrain.spec import Spec
-from dnntrain.training.randomness import derive, forked
+from dnntrain.training.randomness import derive
+from dnntrain.training.state import RandomState
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def place(spec: Spec) -> Placement:
 def settings(spec: Spec, placement: Placement) -> Iterator[None]:
     """Set seed, threads and number formats for one experiment, and put everything back."""
     threads = torch.get_num_threads()
+    noise = RandomState(placement.device)
+    before = noise.state_dict()
     # The switches of each backend are made at run time, where type checkers do not see them.
     backends: Any = torch.backends
     switches = (backends.cuda.matmul, backends.cudnn.conv)
@@ -68,10 +73,13 @@ def settings(spec: Spec, placement: Placement) -> Iterator[None]:
         for switch in switches:
             switch.fp32_precision = "tf32" if placement.precision == "tf32" else "ieee"
     try:
-        with forked(placement.device):
-            torch.manual_seed(derive(spec.seed, "noise"))
-            yield
+        # What draws from a global generator is a part of somebody's own: it shall depend on the seed as well.
+        torch.manual_seed(derive(spec.seed, "noise"))
+        np.random.seed(derive(spec.seed, "numpy") % 2**32)
+        random.seed(derive(spec.seed, "python"))
+        yield
     finally:
+        noise.load_state_dict(before)
         torch.set_num_threads(threads)
         for switch, format_ in zip(switches, formats, strict=True):
             switch.fp32_precision = format_

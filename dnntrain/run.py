@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from typing_extensions import override
 
-from dnntrain import build, yamltext
+from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
 from dnntrain.build import Data
+from dnntrain.errors import DataError, DivergedError, StoreError
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.placement import Placement, place, settings
-from dnntrain.registry import plain
+from dnntrain.recording import Recorder
+from dnntrain.resuming import afresh, latest, pinned, refuse_impossible, restore, unlike
 from dnntrain.spec import Spec
-from dnntrain.store import RunDirectory, flatten
+from dnntrain.spec.changes import changes
+from dnntrain.spec.schema import RetrySpec
+from dnntrain.store import RunDirectory, find, listing
 from dnntrain.store.environment import describe_environment
-from dnntrain.store.events import ScalarWriter
-from dnntrain.trained import CHECKPOINT_SCHEMA, read_checkpoint
+from dnntrain.trained import read_checkpoint
 from dnntrain.training.built import Built
-from dnntrain.training.hooks import Hook, Row, RunView
+from dnntrain.training.hooks import Hook, Row
 from dnntrain.training.parameters import FlatParameters
 from dnntrain.training.randomness import forked
+from dnntrain.training.state import State, copied
 from dnntrain.training.tally import evaluate as measure
 from dnntrain.training.trainer import Fit, Trainer
 
@@ -43,10 +40,13 @@ class RunRecord:
     Attributes:
         path: its run directory.
         summary: what summary.json says.
+        remarks: what a user should know beside: what could not be written, what started afresh, that there was nothing
+            to go on with.
     """
 
     path: Path
     summary: Mapping[str, Any]
+    remarks: Sequence[str] = field(default=())
 
     @property
     def status(self) -> str:
@@ -65,134 +65,6 @@ class RunRecord:
         return test
 
 
-class Recorder(Hook):
-    """Writes a run directory while training goes on: metrics, checkpoints, event files and the summary."""
-
-    def __init__(self, directory: RunDirectory, spec: Spec, built: Built, data: Data) -> None:
-        self._directory = directory
-        self._built = built
-        self._data = data
-        self._events = ScalarWriter(directory.tensorboard)
-        self._training_seconds = 0.0
-        self._samples = 0.0
-        self._started = time.monotonic()
-        self._outputs = build.outputs(spec, data)
-        self._rows = 0
-        self._best: dict[str, Any] = {"epoch": None, "metrics": {}}
-        self._last: dict[str, Any] = {"epoch": None, "metrics": {}}
-        self._constant = {
-            "name": spec.name,
-            "spec": flatten(plain(spec)),
-            "seed": spec.seed,
-            "parameters": sum(p.numel() for p in built.model.parameters()),
-        }
-        self.test: Row | None = None
-
-    @override
-    def on_epoch_end(self, run: RunView, /) -> None:
-        row = run.row
-        self._directory.append_metrics(row)
-        self._events.add({k: v for k, v in row.items() if k not in ("epoch", "step")}, step=run.epoch)
-        shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if v is not None and "/" in k)
-        self._directory.log(f"epoch {run.epoch}: {shown}")
-        if run.improved:
-            checkpoint = self._checkpoint(run)
-            self._directory.save_checkpoint(self._directory.BEST, lambda file: torch.save(checkpoint, file))
-            self._best = {"epoch": run.epoch, "metrics": row}
-        state = {"schema": CHECKPOINT_SCHEMA, **run.state_dict()}
-        self._directory.save_checkpoint(self._directory.LAST, lambda file: torch.save(state, file))
-        self._directory.sync()
-        self._last = {"epoch": run.epoch, "metrics": row}
-        self._rows = run.epoch
-        speed = row["samples_per_second"]
-        if speed:
-            self._samples += len(self._built.train.examples)
-            self._training_seconds += len(self._built.train.examples) / speed
-        self.summarize("running")
-
-    def _checkpoint(self, run: RunView) -> dict[str, Any]:
-        """Return what `load` and `evaluate` need of a trained network: tensors and plain values."""
-        classes = self._data.parts.classes
-        return {
-            "schema": CHECKPOINT_SCHEMA,
-            "model": {k: v.detach().clone() for k, v in run.weights().items()},
-            "prepare": self._built.train.examples.prepare.state_dict(),
-            "shape": list(self._data.shape),
-            "outputs": self._outputs,
-            "classes": list(classes) if classes else None,
-            "full_scale": self._data.arrays.full_scale,
-            "epoch": run.epoch,
-            "metrics": run.row,
-        }
-
-    def summarize(self, status: str, *, stop_reason: str | None = None, error: str | None = None) -> dict[str, Any]:
-        """Write summary.json as things stand, and return it."""
-        summary = {
-            "name": self._constant["name"],
-            "status": status,
-            "stop_reason": stop_reason,
-            "seed": self._constant["seed"],
-            "best": self._best,
-            "last": self._last,
-            "test": self.test,
-            "parameters": self._constant["parameters"],
-            "epochs": self._rows,
-            "seconds": time.monotonic() - self._started,
-            "samples_per_second": self._samples / self._training_seconds if self._training_seconds else None,
-            "peak_memory": _peak_memory(self._built.device),
-            "error": error,
-            "spec": self._constant["spec"],
-        }
-        self._directory.write_summary(summary)
-        return summary
-
-    def close(self) -> None:
-        """Finish the event file and the text files."""
-        self._events.close()
-        self._directory.close()
-
-
-class Interrupt(Hook):
-    """Ends training on Ctrl-C, at the next optimizer step; a second Ctrl-C ends it at once.
-
-    The handler only takes note: an exception raised wherever the signal happens to arrive could be lost in a
-    destructor, or leave a file half written.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take note of Ctrl-C for the length of a block; only the main thread of a process can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, self._note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-    @override
-    def on_step_end(self, run: RunView, /) -> None:
-        self.check()
-
-    @override
-    def on_epoch_end(self, run: RunView, /) -> None:
-        self.check()
-
-
 def train(
     spec: Spec | Mapping[str, Any] | str | Path,
     /,
@@ -204,7 +76,7 @@ def train(
     """Train an experiment and leave a run directory.
 
     Data is opened and everything is built before the directory is made, so that a mistake leaves nothing behind.
-    The process's random state, threads and number formats are afterwards as they were.
+    The process's random state, threads, number formats and signal handlers are afterwards as they were.
 
     Args:
         spec: a `Spec`, the path of a file, or a mapping such as the file would hold.
@@ -216,52 +88,221 @@ def train(
         SpecError: the experiment is wrong.
         DataError: its data cannot be used.
         DivergedError: training met numbers that are not finite; the run directory says `failed`.
+        StoreError: the run directory cannot be written.
+        Interrupted: SIGINT, SIGTERM or SIGUSR1 asked for the end; `resume` goes on where training was left.
     """
     spec = _spec(spec)
-    data = build.open_data(spec)
-    spec = build.resolve(spec, data)
-    placement = place(spec)
-    with settings(spec, placement):
-        if placement.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(placement.device)
-        built = build.build(spec, data, placement)
-        if test:
-            build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
-        directory = RunDirectory.create(Path(runs), spec.name)
-        with directory.lock():
-            directory.write_spec(specs.dump(spec))
-            directory.write_environment(_environment(spec, built, data, placement))
-            recorder, interrupt = Recorder(directory, spec, built, data), Interrupt()
-            with interrupt.listening():
-                trainer = Trainer(built, recorder, *observers, interrupt)
-                return _recorded(directory, recorder, trainer, spec, data, test=test)
+    with interruption.listening():
+        data = build.open_data(spec)
+        spec = build.resolve(spec, data)
+        placement = place(spec)
+        with settings(spec, placement):
+            built = _build(spec, data, placement, test=test)
+            interruption.check()
+            directory = RunDirectory.create(Path(runs), spec.name)
+            with directory.lock():
+                directory.write_spec(specs.dump(spec))
+                directory.write_environment({**_environment(spec, built, data, placement), "test": test})
+                return _Session(directory, spec, data, built, observers, test=test).fit()
 
 
-def _recorded(
-    directory: RunDirectory, recorder: Recorder, trainer: Trainer, spec: Spec, data: Data, *, test: bool
+def resume(
+    run: str | Path,
+    /,
+    *,
+    overrides: Sequence[str] = (),
+    runs: str | Path = "runs",
+    observers: Sequence[Hook] = (),
 ) -> RunRecord:
-    """Fit, and write down how it ended, whatever happens."""
-    recorder.summarize("running")
-    directory.log(f"training {spec.name} on {trainer.built.device}, {trainer.built.precision}")
-    try:
-        fit = trainer.fit()
-        if test:
-            recorder.test = _measure_best(directory, trainer.built, spec, data)
-    except KeyboardInterrupt as interrupt:
-        recorder.summarize("interrupted", stop_reason="interrupted by the user")
-        interrupt.add_note(f"what was recorded until then: {directory.path}")
-        raise
-    except BaseException as error:
-        directory.log(f"failed: {error}")
-        recorder.summarize("failed", error=f"{type(error).__name__}: {error}")
-        error.add_note(f"what was recorded until then: {directory.path}")
-        raise
-    else:
-        summary = recorder.summarize(_status(fit), stop_reason=fit.stop_reason)
-        directory.log(f"{summary['status']}" + (f": {fit.stop_reason}" if fit.stop_reason else ""))
-        return RunRecord(directory.path, summary)
-    finally:
-        recorder.close()
+    """Go on with a run where its latest checkpoint leaves it; it ends as if it had never stopped.
+
+    A run without a checkpoint starts over, in the same directory. A run that has come to its end is left alone, unless
+    the overrides give it more to do.
+
+    Args:
+        run: a path, a name, a unique prefix, or `last`.
+        overrides: `K=V` changes of the experiment from here on.
+        runs: where runs are looked for.
+        observers: hooks that watch.
+
+    Raises:
+        LockedError: another process trains it.
+        UsageError: there is no such run, or it cannot go on with these changes.
+        DataError: its data cannot be used, or is not what it began with.
+        StoreError: its checkpoints are damaged, or its directory cannot be written.
+        DivergedError: training met numbers that are not finite.
+        Interrupted: a signal asked for the end once more.
+    """
+    directory = find(str(run), Path(runs))
+    with interruption.listening(), directory.lock():
+        summary = directory.summary()
+        if summary["status"] in ("completed", "stopped") and not overrides:
+            reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""
+            return RunRecord(directory.path, summary, (f"{directory.name} has come to its end{reason}: {_MORE}",))
+        environment = directory.environment()
+        source = str(directory.path / directory.SPEC)
+        began = specs.loads(directory.spec_text(), source=source, folder=directory.path)
+        spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
+        data = build.open_data(spec)
+        spec, found = build.resolve(spec, data), []
+        if overrides:
+            found = changes(began, spec)
+            refuse_impossible(found)
+        if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
+            raise DataError(
+                f"the data is not what {directory.name} began with: bring it back, or start a new run with: dnntrain "
+                f"run {source}"
+            )
+        here = pinned(spec, environment)
+        placement = place(here)
+        with settings(here, placement):
+            test = bool(environment.get("test"))
+            built = _build(spec, data, placement, test=test)
+            now = _environment(spec, built, data, placement)
+            session = _Session(directory, spec, data, built, observers, test=test)
+            session.remarks += unlike(environment, now)
+            session.remarks += [f"from here on {change}" for change in found]
+            session.go_on(latest(directory, placement.device), afresh(session.trainer, found), retried=bool(overrides))
+            directory.write_spec(specs.dump(spec))
+            directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
+            return session.fit()
+
+
+_MORE = "to go on, give it more to do, such as --set training.epochs=N"
+
+
+def latest_of(spec: Spec, /, *, runs: str | Path = "runs") -> RunDirectory | None:
+    """Return the latest run of exactly this experiment, whether or not it has ended; None where there is none.
+
+    Raises:
+        SpecError: the experiment is wrong.
+        DataError: its data cannot be used.
+    """
+    text = specs.dump(build.resolve(spec, build.open_data(spec)))
+    for directory in reversed(listing(Path(runs))):
+        with suppress(StoreError):
+            if directory.summary().get("name") == spec.name and directory.spec_text() == text:
+                return directory
+    return None
+
+
+class _Session:
+    """One training of a run, from its beginning or from a checkpoint, to its end or to the next interruption."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        spec: Spec,
+        data: Data,
+        built: Built,
+        observers: Sequence[Hook],
+        *,
+        test: bool,
+    ) -> None:
+        self.directory = directory
+        self.spec = spec
+        self.data = data
+        self.test = test
+        self.remarks: list[str] = []
+        self.recorder = Recorder(directory, spec, built, data)
+        self.trainer = Trainer(built, *self.recorder.hooks(), *observers)
+        self._on_divergence = spec.training.on_divergence
+        self._start = copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
+
+    def go_on(self, found: tuple[State, Path] | None, reset: set[str], *, retried: bool) -> None:
+        """Take training to a checkpoint, or to the start where there is none.
+
+        Args:
+            found: the checkpoint and where it lies.
+            reset: states of training that start afresh.
+            retried: whether a training that has come to its end shall go on.
+        """
+        trainer = self.trainer
+        if found is None:
+            self.remarks.append("there is no checkpoint yet: training starts over")
+            self.recorder.go_on(trainer, {})
+            return
+        checkpoint, path = found
+        restore(trainer, checkpoint["training"], path, reset=reset)
+        if retried:
+            trainer.stop_reason = None
+        self.recorder.go_on(trainer, checkpoint["record"])
+        where = f"step {trainer.epoch_step} of epoch {trainer.epoch}" if trainer.inside else f"epoch {trainer.epoch}"
+        self.recorder.log(f"going on after {where}, from {path.name}")
+
+    def fit(self) -> RunRecord:
+        """Fit, and write down how it ended, whatever happens."""
+        recorder, directory, trainer = self.recorder, self.directory, self.trainer
+        try:
+            recorder.summarize("running")
+            recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
+            fit = self._fit()
+            if trainer.divergence is not None:
+                self._report(trainer.divergence)
+            if self.test:
+                recorder.test = _measure_best(directory, trainer.built, self.spec, self.data)
+            summary = recorder.summarize(_status(fit), stop_reason=fit.stop_reason)
+        except KeyboardInterrupt as interrupted:
+            with suppress(StoreError):
+                recorder.summarize("interrupted", stop_reason=str(interrupted) or "interrupted")
+            recorder.log(f"{interrupted}")
+            interrupted.add_note(f"to go on: dnntrain resume {directory.path}")
+            raise
+        except BaseException as error:
+            with suppress(StoreError):
+                recorder.summarize("failed", error=f"{type(error).__name__}: {error}")
+            recorder.log(f"failed: {error}")
+            error.add_note(f"what was recorded until then: {directory.path}")
+            raise
+        else:
+            recorder.log(summary["status"] + (f": {fit.stop_reason}" if fit.stop_reason else ""))
+            remarks = [*self.remarks, *(f"not everything was written: {why}" for why in recorder.failures.values())]
+            return RunRecord(directory.path, summary, tuple(remarks))
+        finally:
+            recorder.close()
+
+    def _fit(self) -> Fit:
+        """Fit; where training diverges, go back and try again with a lower rate, if and as often as was asked for."""
+        while True:
+            try:
+                return self.trainer.fit()
+            except DivergedError as error:
+                self._report(error.report)
+                policy = self._on_divergence
+                if not isinstance(policy, RetrySpec) or self.trainer.retries >= policy.retry:
+                    raise
+                self._go_back(error, policy.lr_factor)
+
+    def _report(self, divergence: Mapping[str, Any]) -> None:
+        good = self.directory.resumable()
+        self.directory.write_divergence({**divergence, "last_good": good[0].name if good else None})
+
+    def _go_back(self, error: DivergedError, lr_factor: float) -> None:
+        """Go to the last state from which training did not diverge at once, and lower the learning rate."""
+        retries = self.trainer.retries + 1
+        state, record, name = self._start, {}, "the start"
+        for path in self.directory.resumable():
+            checkpoint = read_checkpoint(path, self.trainer.built.device)
+            if checkpoint["training"]["progress"]["step"] < error.step - 1:
+                state, record, name = checkpoint["training"], checkpoint["record"], path.name
+                break
+        self.trainer.load_state_dict(copied(state))
+        self.recorder.go_on(self.trainer, record)
+        earlier, self.trainer.retries = self.trainer.retries, retries
+        self.trainer.scale_lr(lr_factor ** (retries - earlier))
+        remark = f"{error}; going back to {name}, with {self.trainer.lr_scale:.3g} of the learning rate"
+        self.remarks.append(remark)
+        self.recorder.log(remark)
+
+
+def _build(spec: Spec, data: Data, placement: Placement, *, test: bool) -> Built:
+    """Build an experiment, and see that what is to be measured at its end is there."""
+    if placement.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(placement.device)
+    built = build.build(spec, data, placement)
+    if test:
+        build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
+    return built
 
 
 def _status(fit: Fit) -> str:
@@ -321,11 +362,3 @@ def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> 
             "test": len(data.parts.test.index) if data.parts.test else 0,
         },
     }
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Return the most memory that was held, in bytes: on the GPU, or by the process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

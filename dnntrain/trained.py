@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,10 +220,23 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         StoreError: it is damaged, or was written by a newer dnntrain.
     """
     try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise StoreError(f"the checkpoint {path} is damaged: {damaged} is not what was written")
         checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         schema = checkpoint["schema"]
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except zipfile.BadZipFile as error:
+        raise StoreError(f"the checkpoint {path} is damaged or no checkpoint at all: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise StoreError(
+            f"refused to read the checkpoint {path}: it holds more than tensors and plain values, and loading it could "
+            "run code"
+        ) from error
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
         raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
+    if type(schema) is not int or schema < 1:
+        raise StoreError(f"the checkpoint {path} is damaged: it has no schema number")
     if schema > CHECKPOINT_SCHEMA:
         raise StoreError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
     return checkpoint

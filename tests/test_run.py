@@ -131,7 +131,7 @@ def test_the_best_checkpoint_is_of_the_best_epoch_and_not_of_the_last(tmp_path: 
     assert dnntrain.evaluate(record.path, split="valid")["valid/accuracy"] == found[0]["valid/accuracy"]
     assert dnntrain.evaluate(record.path, split="test") == record.test
     last = torch.load(record.path / "checkpoints" / "last.pt", weights_only=True)
-    assert last["progress"]["epoch"] == 3
+    assert last["training"]["progress"]["epoch"] == 3
 
 
 def test_evaluate_says_what_there_is_not(finished: dnntrain.RunRecord, tmp_path: Path) -> None:
@@ -363,6 +363,8 @@ def test_ctrl_c_ends_training_at_the_next_step_and_puts_the_handler_back(tmp_pat
     (run,) = tmp_path.iterdir()
     assert RunDirectory(run).status() == "interrupted"
     assert len(RunDirectory(run).metrics()) == 1
+    record = dnntrain.resume(run)
+    assert record.status == "completed"
 
 
 def test_training_works_in_another_thread(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 
 app.command("run")(experiments.run)
+app.command("resume")(experiments.resume)
+app.command("verify-resume")(experiments.verify_resume)
 app.command("evaluate")(experiments.evaluate)
 app.command("predict")(experiments.predict)
 app.command("summary")(experiments.summary)

@@ -1,7 +1,8 @@
-"""Commands that need torch: run, evaluate, summary."""
+"""Commands that need torch: run, resume, evaluate, predict, summary, ..."""
 
 from __future__ import annotations
 
+import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from dnntrain.cli.output import (
     Json,
     McSamples,
     Plugin,
+    Quiet,
+    Run,
     RunsDir,
     Set,
     console,
@@ -38,7 +41,10 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default=False)] = None,
     test: Annotated[bool, typer.Option("--test", help="Measure the test split at the end.")] = False,
     plugin: Plugin = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the run directory alone.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Go on with the latest run of the same experiment, if any.")
+    ] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train an experiment and leave a run directory."""
@@ -53,18 +59,62 @@ def run(
         # A name such as 2024 is text all the same, so it is quoted.
         overrides = [*(set_ or ()), *(f"{key}={dumps(value)}" for key, value in given.items())]
         experiment = spec.load(config, overrides)
+        earlier = runner.latest_of(experiment, runs=runs_dir) if resume_or_start else None
         with display(silent=quiet or json) as observers:
-            record = runner.train(experiment, runs=runs_dir, test=test, observers=observers)
+            if earlier is not None:
+                record = runner.resume(earlier.path, observers=observers)
+            else:
+                record = runner.train(experiment, runs=runs_dir, test=test, observers=observers)
+        _report(record, quiet=quiet, json=json)
+
+
+def resume(
+    run: Run,
+    set_: Set = None,
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Go on with a run exactly where its latest checkpoint leaves it."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain import run as runner
+        from dnntrain.cli.live import display
+
+        with display(silent=quiet or json) as observers:
+            record = runner.resume(run, overrides=set_ or (), runs=runs_dir, observers=observers)
+        _report(record, quiet=quiet, json=json)
+
+
+def verify_resume(config: Config, set_: Set = None, plugin: Plugin = None, json: Json = False) -> None:
+    """Prove that an experiment that is stopped and resumed ends as one that never stopped, to the last bit."""
+    with user_errors():
+        load_plugins(plugin)
+        from dataclasses import asdict
+
+        from dnntrain import spec
+        from dnntrain.verifying import verify_resume as verify
+
+        verdict = verify(spec.load(config, set_ or ()))
         if json:
-            print_json(dict(record.summary))
-        elif quiet:
-            print(record.path)
+            print_json({"identical": verdict.identical, "first": verdict.first, **asdict(verdict)})
+        elif verdict.identical:
+            print(
+                f"identical: stopped after the steps {', '.join(map(str, verdict.stops))} and resumed each time; "
+                f"{verdict.states} states and the metrics of {verdict.rows} epochs are those of a run that went through"
+            )
         else:
-            _report(record.path, record.summary)
+            print(f"different: {verdict.first} is the first of {len(verdict.restored) + len(verdict.ended)}")
+            for place, names in (("right after being restored", verdict.restored), ("at the end", verdict.ended)):
+                for name in names:
+                    print(f"    {place}: {name}")
+        if not verdict.identical:
+            raise typer.Exit(1)
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")],
+    run: Run,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     mc_samples: McSamples = None,
     device: Device = None,
@@ -96,7 +146,7 @@ def evaluate(
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")],
+    run: Run,
     inputs: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, .npy or .npz files.")],
     mc_samples: McSamples = None,
     device: Device = None,
@@ -225,8 +275,17 @@ def _draw_schedule(experiment: Any, data: Any) -> None:
         out.print("the rate falls further whenever the monitored metric stops improving", markup=False)
 
 
-def _report(path: Path, summary: Any) -> None:
-    """Say how a run ended, what it reached, and where it lies."""
+def _report(record: Any, *, quiet: bool, json: bool) -> None:
+    """Say how a run ended, what it reached, and where it lies; on stderr what else there is to know."""
+    path, summary = record.path, record.summary
+    for remark in record.remarks:
+        print(remark, file=sys.stderr)
+    if json:
+        print_json(dict(summary))
+        return
+    if quiet:
+        print(path)
+        return
     out = console()
     best, test = summary["best"], summary["test"]
     reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dnntrain.errors import DnntrainError
+from dnntrain.errors import DnntrainError, Interrupted
 from dnntrain.store import finite
 
 INTERRUPTED: Final = 130
@@ -36,17 +36,22 @@ McSamples = Annotated[
         "--mc-samples", metavar="N", min=1, help="Sample dropout N times and take the mean.", show_default=False
     ),
 ]
+Run = Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the run directory alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Explain a user's mistake on stderr, without a traceback, and exit with its code; so too for Ctrl-C."""
+    """Explain a user's mistake on stderr, without a traceback, and exit with its code; so too for a signal."""
     try:
         yield
     except DnntrainError as error:
         _explain(str(error), error)
         raise typer.Exit(error.exit_code) from None
+    except Interrupted as interrupted:
+        _explain(str(interrupted), interrupted)
+        raise typer.Exit(interrupted.exit_code) from None
     except KeyboardInterrupt as interrupt:
         _explain("interrupted", interrupt)
         raise typer.Exit(INTERRUPTED) from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.markup import escape
 
-from dnntrain.cli.output import Json, RunsDir, console, duration, figure, figures, print_json, table, user_errors
+from dnntrain.cli.output import Json, Run, RunsDir, console, duration, figure, figures, print_json, table, user_errors
 from dnntrain.errors import StoreError
 
 SHOWN: Final = {"status", "stop_reason", "epochs", "best", "test", "seconds", "error", "spec"}
@@ -39,7 +39,7 @@ def ls(
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")] = "last",
+    run: Run = "last",
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
 ) -> None:

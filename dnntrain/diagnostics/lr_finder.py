@@ -122,7 +122,7 @@ def _sweep(built: Built, steps: int, smoothing: float, tolerance: float) -> Rate
             diverged = True
             break
         moving = smoothing * moving + (1 - smoothing) * loss
-        rates.append(stepper.lr)
+        rates.append(stepper.rate(step, 1.0))
         losses.append(loss)
         smoothed.append(moving / (1 - smoothing ** (step + 1)))
         if smoothed[-1] > tolerance * min(smoothed):

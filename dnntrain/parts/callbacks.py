@@ -26,7 +26,7 @@ class EarlyStopping(Hook):
     """Ask to stop after `patience` epochs without a better monitored metric; see `early_stopping`."""
 
     def __init__(self, *, patience: int, min_delta: float, restore_best: bool, warmup: int) -> None:
-        self.needs_best_weights = restore_best
+        self._restore_best = restore_best
         self._patience = Patience(patience, min_delta)
         self._warmup = warmup
 
@@ -37,7 +37,7 @@ class EarlyStopping(Hook):
 
     @override
     def on_fit_end(self, run: RunView, /) -> None:
-        if self.needs_best_weights:
+        if self._restore_best:
             run.restore_best()
 
     @override

@@ -118,7 +118,6 @@ class AfterWarmup(Hook):
     def __init__(self, hook: Hook, steps: int) -> None:
         self._hook = hook
         self._steps = steps
-        self.needs_best_weights = hook.needs_best_weights
 
     @override
     def on_fit_start(self, run: RunView, /) -> None:

@@ -80,6 +80,19 @@ def _duration(value: Any) -> Any:
     return value
 
 
+def _cadence(value: Any) -> Any:
+    if isinstance(value, str) and value != "epoch":
+        try:
+            seconds(value)
+        except PydanticCustomError:
+            pass
+        else:
+            return value
+    elif value == "epoch" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise PydanticCustomError("cadence", "must be epoch, a number of optimizer steps, or a duration such as '10m'")
+
+
 def _name(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value):
         raise PydanticCustomError("run_name", "must be letters, digits, '-' and '_', at most 100 of them")
@@ -254,6 +267,26 @@ class ClipSpec(Options):
         return self
 
 
+class CheckpointSpec(Options):
+    """How often the state of training is saved, so that it can go on from there."""
+
+    every: Annotated[str | PositiveInt, BeforeValidator(_cadence)] = Field(
+        "epoch", description="epoch, a number of optimizer steps, or a duration such as 10m", examples=["epoch", 500]
+    )
+    keep: NonNegativeInt = Field(
+        0, description="how many of the latest are kept as step-*.pt, beside last.pt and the one before it"
+    )
+
+
+class RetrySpec(Options):
+    """Going back to the last good checkpoint with a lower learning rate."""
+
+    retry: PositiveInt = Field(1, description="how often at most")
+    lr_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="what the learning rate is multiplied by each time"
+    )
+
+
 MetricName = Annotated[str, BeforeValidator(_metric)]
 
 
@@ -293,6 +326,14 @@ class TrainingSpec(Options):
     accumulate: PositiveInt = Field(1, description="batches whose gradients make one optimizer step")
     average: Annotated[Choice, Pick(averages)] | None = Field(
         None, description="an average of the weights over training, evaluated in their place"
+    )
+    checkpoint: CheckpointSpec = Field(
+        default_factory=lambda: CheckpointSpec(), description="how often the state of training is saved"
+    )
+    on_divergence: Annotated[RetrySpec | Literal["stop"], WordOr(("stop",), RetrySpec)] = Field(
+        "stop",
+        description="when a number is not finite: stop, or go back and retry with a lower rate",
+        examples=[{"retry": 2, "lr_factor": 0.3}],
     )
     max_time: Annotated[str, BeforeValidator(_duration)] | None = Field(
         None, description="stop after this long: 90s, 30m, 2h, 1d"

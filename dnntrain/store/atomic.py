@@ -41,6 +41,14 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, previous: P
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def link_or_copy(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system knows no hard links."""
+    try:
+        os.link(path, other)
+    except OSError:
+        write_atomic(other, lambda file: file.write(path.read_bytes()))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that were killed; only for a folder that nobody else writes to."""
     for leftover in folder.glob(f".*{_TEMPORARY}"):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from dnntrain.errors import StoreError, UsageError
 from dnntrain.store import lock
-from dnntrain.store.atomic import remove_leftovers, write_atomic
+from dnntrain.store.atomic import link_or_copy, remove_leftovers, write_atomic
 from dnntrain.store.flat import finite
 from dnntrain.store.lines import LineFile
 
@@ -134,9 +134,12 @@ class RunDirectory:
         for line in text.splitlines():
             self._log.append(f"{stamp} {line}")
 
-    def sync(self) -> None:
-        """Make metrics and log durable."""
+    def sync_metrics(self) -> None:
+        """Make the metrics durable."""
         self._metrics.sync()
+
+    def sync_log(self) -> None:
+        """Make the log durable."""
         self._log.sync()
 
     def close(self) -> None:
@@ -189,6 +192,31 @@ class RunDirectory:
             raise StoreError(f"cannot make {path.parent}: {error.strerror or error}") from error
         write_atomic(path, write, previous=self.checkpoint(self.PREVIOUS) if name == self.LAST else None)
 
+    def keep_checkpoint(self, step: int, keep: int) -> None:
+        """Keep the `LAST` checkpoint under the name of its step as well, and of all such only the latest ones.
+
+        Args:
+            step: the optimizer step that it is of.
+            keep: how many are kept.
+
+        Raises:
+            StoreError: the file system refuses.
+        """
+        path = self.checkpoint(self.step_checkpoint(step))
+        try:
+            if keep:
+                path.unlink(missing_ok=True)
+                link_or_copy(self.checkpoint(self.LAST), path)
+            for old in self.step_checkpoints()[: -keep or None]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def resumable(self) -> list[Path]:
+        """Return the checkpoints that are there to go on from, the one to try first at the front."""
+        found = [self.checkpoint(self.LAST), self.checkpoint(self.PREVIOUS), *reversed(self.step_checkpoints())]
+        return [path for path in found if path.exists()]
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run: nobody else may go on with it meanwhile, and its status can be `running`.
@@ -198,7 +226,8 @@ class RunDirectory:
             StoreError: the lock's file cannot be made.
         """
         with lock.hold(self.path / self.LOCK):
-            remove_leftovers(self.path / self.CHECKPOINTS)
+            for folder in (self.path, self.path / self.CHECKPOINTS):
+                remove_leftovers(folder)
             yield
 
     def is_locked(self) -> bool:

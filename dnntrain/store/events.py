@@ -20,11 +20,17 @@ class ScalarWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: _Writer | None = None
+        self._from: int | None = None
+
+    def go_on(self, step: int) -> None:
+        """Begin another file at a step, of which earlier files have told too much perhaps."""
+        self.close()
+        self._from = step
 
     def add(self, scalars: Mapping[str, float | None], *, step: int) -> None:
         """Write one value for each name; what is not a finite number is left out."""
         if self._writer is None:
-            self._writer = _Writer(self._folder)
+            self._writer = _Writer(self._folder, self._from)
         self._writer.add({k: v for k, v in scalars.items() if v is not None and math.isfinite(v)}, step)
 
     def close(self) -> None:
@@ -35,13 +41,17 @@ class ScalarWriter:
 
 
 class _Writer:
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+    def __init__(self, folder: Path, first: int | None) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event, self._summary = Event, Summary
         self._file = EventFileWriter(str(folder))
+        if first is not None:
+            # Readers drop what earlier files say of this step and of later ones.
+            started = SessionLog(status=SessionLog.START)
+            self._file.add_event(Event(wall_time=time.time(), step=first, session_log=started))
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]

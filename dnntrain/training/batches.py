@@ -146,6 +146,7 @@ class Batches:
         self._order = order or shuffled(count)
         self._epoch_start = generator.get_state()
         self._position = 0
+        self._positions = torch.empty(0, dtype=torch.int64)
 
     def __len__(self) -> int:
         """Optimizer steps in an epoch."""
@@ -154,13 +155,23 @@ class Batches:
     def epoch(self) -> Iterator[list[Batch]]:
         """Yield the batches of each optimizer step; of an epoch left in the middle, those that were still to come."""
         self._generator.set_state(self._epoch_start)
-        positions = self._order(self._generator).to(self.examples.index.device)
+        positions = self._positions = self._order(self._generator).to(self.examples.index.device)
         for step in self.steps[self._position :]:
             self._position += 1
             if self._position == len(self.steps):
                 # From here on the next epoch is to come, even if nobody asks this one for more.
                 self._position, self._epoch_start = 0, self._generator.get_state()
             yield [self._take(positions[start:stop]) for start, stop in step]
+
+    def rows(self, step: int) -> list[int]:
+        """Return the rows of the data set, as the file holds it, in an optimizer step of the epoch begun last.
+
+        Args:
+            step: counted from 1 in the epoch.
+        """
+        positions = torch.cat([self._positions[start:stop] for start, stop in self.steps[step - 1]])
+        rows: list[int] = self.examples.index.index_select(0, positions).tolist()
+        return rows
 
     def _take(self, positions: Tensor) -> Batch:
         if self._augment is None:
@@ -174,8 +185,8 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a state saved by `state_dict`."""
-        self._generator.set_state(state["generator"])
+        self._generator.set_state(state["generator"].cpu())
         self._epoch_start = self._generator.get_state()
         self._position = state["position"]
         if self._augment is not None:
-            self._augment.generator.set_state(state["augmentation"])
+            self._augment.generator.set_state(state["augmentation"].cpu())

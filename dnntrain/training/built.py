@@ -70,7 +70,7 @@ class Built:
         penalties: terms added to the loss.
         noise: noise on the gradients.
         constraints: what the weights meet after every step.
-        hooks: work beside the loop, in the order of being called.
+        hooks: work beside the loop by the name of its state, in the order of being called.
         compiled: the model as it is called in training; differs from `model` when it was compiled.
     """
 
@@ -91,5 +91,5 @@ class Built:
     penalties: Sequence[Penalty] = ()
     noise: Sequence[GradientNoise] = ()
     constraints: Sequence[Constraint] = ()
-    hooks: Sequence[Hook] = ()
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
     compiled: Callable[[Tensor], Tensor] | None = None

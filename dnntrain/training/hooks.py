@@ -49,6 +49,7 @@ class RunView(Protocol):
         best_row: its metrics.
         improved: whether the epoch that has just ended is the best so far.
         stop_reason: why training ends early, or None.
+        best_weights: the evaluated weights of the best epoch, or None.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class RunView(Protocol):
     best_row: Row
     improved: bool
     stop_reason: str | None
+    best_weights: dict[str, Tensor] | None
 
     @property
     def train_loss(self) -> float | None:
@@ -88,12 +90,10 @@ class Hook:
     """Base of all hooks; each method does nothing unless overridden.
 
     Attributes:
-        needs_best_weights: whether the loop must keep a copy of the best weights for `restore_best`.
         stops_on_divergence: whether a loss or a gradient that is not finite asks for the end of training, where it is
             otherwise an error.
     """
 
-    needs_best_weights = False
     stops_on_divergence = False
 
     def on_fit_start(self, run: RunView, /) -> None:
@@ -108,8 +108,11 @@ class Hook:
     def on_epoch_end(self, run: RunView, /) -> None:
         """An epoch is trained and validated; `run.row` holds its metrics."""
 
+    def on_epoch_left(self, run: RunView, /) -> None:
+        """Training ends within an epoch, which is not measured; it can go on from here."""
+
     def on_fit_end(self, run: RunView, /) -> None:
-        """Training is over, whether it ran through or was stopped early."""
+        """Training is over, whether it ran through or was stopped early; not so where a signal or an error ended it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the hook must remember over a restart, as tensors and plain values."""
@@ -171,9 +174,9 @@ class TimeLimit(Hook):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"spent": self._spent + self._clock() - self._since}
+        return {"seconds": self._spent + self._clock() - self._since}
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._spent = state["spent"]
+        self._spent = state["seconds"]
         self._since = self._clock()

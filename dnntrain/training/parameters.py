@@ -63,6 +63,11 @@ class Parameters(ABC):
         norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
+    def norms(self) -> Tensor:
+        """Euclidean norm of the gradient of each of `tensors`, of shape (tensors,), on the device."""
+        norms: list[Tensor] = list(torch._foreach_norm(self.gradients_of(self.tensors)))
+        return torch.stack(norms)
+
 
 class TensorParameters(Parameters):
     """Each parameter by itself, as PyTorch has it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -54,12 +55,14 @@ class Step(NamedTuple):
         outputs: the outputs of each batch.
         norm: the gradient's norm before clipping.
         penalty: the value of all penalties before the step; None where there are none.
+        norms: the same norm tensor by tensor; on the CPU only where `norm` is not finite.
     """
 
     losses: list[Tensor]
     outputs: list[Tensor]
     norm: Tensor
     penalty: Tensor | None
+    norms: Tensor | None
 
 
 class Stepper:
@@ -67,6 +70,10 @@ class Stepper:
 
     Under fp16 the loss is scaled so that small gradients do not vanish (torch.amp.GradScaler); gradients are unscaled
     before they are measured and clipped, and a step whose gradients overflow is skipped.
+
+    Attributes:
+        scaler: scales the loss under fp16, else does nothing.
+        waits: whether numbers are read from the device later, many steps at once, so as not to stop its queue of work.
     """
 
     def __init__(self, built: Built) -> None:
@@ -79,11 +86,11 @@ class Stepper:
         self._penalties = built.penalties
         self._noise = built.noise
         self._constraints = built.constraints
+        self.waits = built.device.type != "cpu"
         self._autocast = autocast(built.device, built.precision)
-        self._scaler = torch.amp.GradScaler(built.device.type, enabled=built.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(built.device.type, enabled=built.precision == "fp16")
         self._base_lrs = [float(group["lr"]) for group in built.optimizer.param_groups]
         self._lr = float(built.optimizer.defaults["lr"])
-        self.lr = self._lr
 
     def set_rates(self, step: int, scale: float) -> None:
         """Set the learning rate, and the momentum where the schedule has one, for an optimizer step.
@@ -100,7 +107,10 @@ class Stepper:
                     group["betas"] = (momentum, *group["betas"][1:])
                 else:
                     group["momentum"] = momentum
-        self.lr = self._lr * factor * scale
+
+    def rate(self, step: int, scale: float) -> float:
+        """Return the learning rate of the optimizer step that follows after `step` others; see `set_rates`."""
+        return self._lr * self._schedule(step)[0] * scale
 
     def step(self, batches: list[Batch], step: int) -> Step:
         """Take one optimizer step on one or more batches, as if they were one.
@@ -117,19 +127,20 @@ class Stepper:
                 output = self._model(x)
                 loss = self._loss(output, y)
             share = loss if len(batches) == 1 else loss * (len(y) / total)
-            self._scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             outputs.append(output.detach())
         self._parameters.collect()
-        self._scaler.unscale_(self._optimizer)
+        self.scaler.unscale_(self._optimizer)
         penalty = self._regularize(step)
         norm = self._parameters.norm()
+        norms = self._parameters.norms() if self.waits or not math.isfinite(norm) else None
         clip_gradients(self._parameters, self._clip, norm)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self.scaler.step(self._optimizer)
+        self.scaler.update()
         for constraint in self._constraints:
             constraint.apply()
-        return Step(losses, outputs, norm, penalty)
+        return Step(losses, outputs, norm, penalty, norms)
 
     def _regularize(self, step: int) -> Tensor | None:
         """Add the gradients of the penalties, then noise; return the value of the penalties, if there are any."""
@@ -140,12 +151,3 @@ class Stepper:
         for noise in self._noise:
             noise.add(self._parameters.gradients, step)
         return torch.stack(values).sum() if values else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the optimizer's and the scaler's state."""
-        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a state saved by `state_dict`."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
-from dnntrain.errors import DivergedError
+from dnntrain import interruption
+from dnntrain.errors import DivergedError, Interrupted
 from dnntrain.training.averaging import Average
 from dnntrain.training.built import Built
+from dnntrain.training.divergence import describe, explain
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.randomness import forked
-from dnntrain.training.state import load_random_state, random_state
+from dnntrain.training.state import Attributes, OptimizerMemory, RandomState, State, Stateful, copied
 from dnntrain.training.stepper import Stepper
-from dnntrain.training.tally import Tally, evaluate, first_not_finite
+from dnntrain.training.tally import StepTally, evaluate
+
+MOST_OVERFLOWS: Final = 50
+"""Steps in a row that fp16 may skip; each halves the scale, so that after 50 of them no scale would have helped."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Fit:
     """What a training came to.
 
     Attributes:
-        epochs: epochs trained, over all restarts.
+        epochs: whole epochs trained, over all restarts.
         step: optimizer steps taken.
         best_epoch: the epoch with the best monitored metric, or None where it never was a number.
         best_row: the metrics of that epoch.
@@ -48,29 +53,35 @@ class Trainer(RunView):
         built: model, data, optimizer and the rest.
         observers: further hooks, called after those of `built`; they watch, and their state is not part of the
             training's.
+
+    Attributes:
+        inside: whether training stands within an epoch that is not measured yet.
+        retries: how often it was taken back to an earlier state because it diverged.
+        divergence: what is known of the step that ended training because its numbers were not finite, or None.
     """
 
     def __init__(self, built: Built, *observers: Hook) -> None:
         self.built = built
         self.model = built.model
         self.monitor = built.monitor
-        self.hooks = [*built.hooks, *observers]
-        self.epoch = self.step = 0
+        self.hooks = [*built.hooks.values(), *observers]
+        self.epoch = self.step = self.epoch_step = self.retries = 0
         self.epochs = built.epochs
         self.steps_per_epoch = len(built.train)
-        self.epoch_step = 0
+        self.inside = False
         self.row: dict[str, float | None] = {}
         self.best_epoch: int | None = None
         self.best_row: dict[str, float | None] = {}
+        self.best_weights: dict[str, Tensor] | None = None
         self.improved = False
         self.stop_reason: str | None = None
+        self.divergence: dict[str, Any] | None = None
         self.lr_scale = 1.0
-        self._best_weights: dict[str, Tensor] | None = None
-        self._keeps_best = any(hook.needs_best_weights for hook in self.hooks)
+        self._overflows = 0
         self._stops_on_divergence = any(hook.stops_on_divergence for hook in self.hooks)
-        self._average = next((hook for hook in built.hooks if isinstance(hook, Average)), None)
+        self._average = next((hook for hook in self.hooks if isinstance(hook, Average)), None)
         self._stepper = Stepper(built)
-        self._tally = Tally(built.metrics)
+        self._tally = StepTally(built.metrics)
         # Only hooks that do something after each step are called there.
         self._step_hooks = [hook for hook in self.hooks if type(hook).on_step_end is not Hook.on_step_end]
 
@@ -79,77 +90,100 @@ class Trainer(RunView):
 
         Raises:
             DivergedError: a loss or a gradient is not finite.
+            Interrupted: a signal asked for the end; `on_epoch_left` was called before.
         """
         self._call(lambda hook: hook.on_fit_start(self))
-        while self.epoch < self.epochs and self.stop_reason is None:
-            self.epoch += 1
-            self.epoch_step = 0
-            self._call(lambda hook: hook.on_epoch_start(self))
-            started = time.perf_counter()
-            row = self._train_epoch()
-            row |= self._validate()
-            row["seconds"] = time.perf_counter() - started
-            self.row = {"epoch": self.epoch, "step": self.step, **row}
-            self._track_best()
-            self._call(lambda hook: hook.on_epoch_end(self))
+        try:
+            while (self.inside or self.epoch < self.epochs) and self.stop_reason is None:
+                if not self.inside:
+                    self._begin_epoch()
+                started = time.perf_counter()
+                row = self._train_epoch()
+                if self.epoch_step < self.steps_per_epoch or self.divergence is not None:
+                    break
+                row |= self._validate()
+                row["seconds"] = time.perf_counter() - started
+                self.row = {"epoch": self.epoch, "step": self.step, **row}
+                self.inside = False
+                self._track_best()
+                self._call(lambda hook: hook.on_epoch_end(self))
+                interruption.check()
+        except Interrupted as interrupted:
+            if self.inside and not interrupted.at_once:
+                self._leave()
+            raise
+        if self.inside:
+            self._leave()
         if self._average is not None:
             self.model.load_state_dict(self.weights())
         self._call(lambda hook: hook.on_fit_end(self))
-        return Fit(self.epoch, self.step, self.best_epoch, self.best_row, self.row, self.stop_reason)
+        return Fit(self.epoch - self.inside, self.step, self.best_epoch, self.best_row, self.row, self.stop_reason)
+
+    def _begin_epoch(self) -> None:
+        self.epoch += 1
+        self.epoch_step = 0
+        self.inside = True
+        self._tally.reset()
+        self._call(lambda hook: hook.on_epoch_start(self))
+
+    def _leave(self) -> None:
+        """Say that training ends within an epoch, unless it does so because its numbers are spoilt."""
+        self._look()
+        if self.divergence is None:
+            self._call(lambda hook: hook.on_epoch_left(self))
 
     def _train_epoch(self) -> dict[str, float | None]:
-        """Take the steps of one epoch; return the figures measured on the way, in training mode."""
-        started = time.perf_counter()
+        """Take the steps of an epoch that are still to come; return the figures of all, measured in training mode."""
+        started, first = time.perf_counter(), self.epoch_step
         self.model.train()
-        self._tally.reset()
-        for batches in self.built.train.epoch():
+        for batches in self.built.train.epoch() if first < self.steps_per_epoch else ():
             self._stepper.set_rates(self.step, self.lr_scale)
             done = self._stepper.step(batches, self.step)
             self.step += 1
             self.epoch_step += 1
-            for output, batch, loss in zip(done.outputs, batches, done.losses, strict=True):
-                self._tally.add(output, batch, loss)
-            self._tally.add_step(done.norm, done.penalty)
-            if self._tally.full:
-                self._check_numbers()
+            self._tally.add_step(done, batches)
+            # Where nothing waits, norms by tensor are there only if something is wrong.
+            if self._tally.full or (done.norms is not None and not self._stepper.waits):
+                self._look()
             if self._step_hooks:
                 self._call(lambda hook: hook.on_step_end(self), self._step_hooks)
             if self.stop_reason is not None:
                 break
-        figures = self._tally.figures("train")
-        self._check_numbers()
+            interruption.check()
+        self._look()
         seconds = time.perf_counter() - started
+        samples = sum(stop - start for step in self.built.train.steps[first : self.epoch_step] for start, stop in step)
         penalty = {} if self._tally.penalty is None else {"train/penalty": self._tally.penalty}
         return {
-            **figures,
+            **self._tally.figures("train"),
             **penalty,
-            "lr": self._stepper.lr,
+            "lr": self._stepper.rate(self.step - 1, self.lr_scale),
             "grad_norm": self._tally.grad_norm,
-            "samples_per_second": self._tally.count / seconds,
+            "samples_per_second": samples / seconds if samples else None,
         }
 
-    def _check_numbers(self) -> None:
-        """Read what waits on the device; raise where a step met a number that is not finite.
+    def _look(self) -> None:
+        """Read the numbers of the steps since the last look; raise, or ask to stop, where one is not finite.
 
-        Under fp16 an overflowing gradient is expected now and then: the scaler skips such a step.
+        Under fp16 the scaler skips such a step and lowers its scale; only when that does not help is it divergence.
         """
-        norms = self._tally.take_norms()
-        found = []
-        if (bad := self._tally.first_bad_loss) is not None:
-            accumulate = len(self.built.train.steps[0])
-            found.append((self.step - self.epoch_step + bad // accumulate + 1, "loss"))
-        if (bad := first_not_finite(norms)) is not None and self.built.precision != "fp16":
-            found.append((self.step - len(norms) + bad + 1, "gradient"))
-        if found:
-            step, what = min(found, key=lambda each: each[0])
-            message = (
-                f"training diverged: the {what} of step {step} (epoch {self.epoch}) is not finite; the learning rate "
-                f"was {self._stepper.lr:.3g}. A lower learning rate, clipping (training.clip: {{norm: 1.0}}) or "
-                "normalization usually helps"
-            )
-            if not self._stops_on_divergence:
-                raise DivergedError(message)
-            self.stop(message)
+        seen = self._tally.look()
+        for number, step in enumerate(seen, self.step - len(seen) + 1):
+            self._overflows = 0 if step.finite else self._overflows + 1
+            if self._overflows > (MOST_OVERFLOWS if self.built.precision == "fp16" else 0):
+                report = describe(
+                    self.built,
+                    step,
+                    number=number,
+                    epoch=self.epoch,
+                    epoch_step=self.epoch_step - (self.step - number),
+                    lr=self._stepper.rate(number - 1, self.lr_scale),
+                )
+                if not self._stops_on_divergence:
+                    raise DivergedError(explain(report), step=number, report=report)
+                self.divergence = report
+                self.stop(explain(report))
+                return
 
     def _validate(self) -> dict[str, float | None]:
         """Measure the validation part; noise drawn meanwhile does not disturb training."""
@@ -172,7 +206,7 @@ class Trainer(RunView):
         if self._average is None or not self._average.count:
             yield
             return
-        own = _copied(self.model.state_dict())
+        own = copied(self.model.state_dict())
         self.model.load_state_dict(self.weights())
         try:
             yield
@@ -185,8 +219,7 @@ class Trainer(RunView):
         self.improved = self.monitor.improves(value, self.monitor.value(self.best_row))
         if self.improved:
             self.best_epoch, self.best_row = self.epoch, self.row
-            if self._keeps_best:
-                self._best_weights = _copied(self.weights())
+            self.best_weights = copied(self.weights())
 
     def _call(self, event: Callable[[Hook], None], hooks: list[Hook] | None = None) -> None:
         for hook in self.hooks if hooks is None else hooks:
@@ -215,41 +248,45 @@ class Trainer(RunView):
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back into the model, where there is a best epoch."""
-        if self._best_weights is not None:
-            self.model.load_state_dict(self._best_weights)
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on from here: tensors and plain values only."""
+    def components(self) -> dict[str, Stateful]:
+        """Return everything that has a state, by name: what a checkpoint holds, and all of it."""
+        progress = ("epoch", "step", "epoch_step", "inside", "row", "stop_reason", "retries", "_overflows")
         return {
-            "model": self.model.state_dict(),
-            "stepper": self._stepper.state_dict(),
-            "batches": self.built.train.state_dict(),
-            "hooks": [hook.state_dict() for hook in self.built.hooks],
-            "random": random_state(self.built.device),
-            "best_weights": self._best_weights,
-            "progress": {
-                "epoch": self.epoch,
-                "step": self.step,
-                "row": self.row,
-                "best_epoch": self.best_epoch,
-                "best_row": self.best_row,
-                "lr_scale": self.lr_scale,
-                "stop_reason": self.stop_reason,
-            },
+            "progress": Attributes(self, *progress),
+            "model": self.model,
+            "optimizer": OptimizerMemory(self.built.optimizer),
+            "scaler": self._stepper.scaler,
+            "rates": Attributes(self, "lr_scale"),
+            "batches": self.built.train,
+            "tally": self._tally,
+            "best": Attributes(self, "best_epoch", "best_row", "best_weights"),
+            **self.built.hooks,
+            "random": RandomState(self.built.device),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a state saved by `state_dict` at the end of an epoch."""
-        self.model.load_state_dict(state["model"])
-        self._stepper.load_state_dict(state["stepper"])
-        self.built.train.load_state_dict(state["batches"])
-        for hook, own in zip(self.built.hooks, state["hooks"], strict=True):
-            hook.load_state_dict(own)
-        load_random_state(state["random"], self.built.device)
-        self._best_weights = state["best_weights"]
-        for name, value in state["progress"].items():
-            setattr(self, name, value)
+    def state_dict(self) -> State:
+        """Return all that is needed to go on from here: tensors, some of them the living ones, and plain values.
 
+        Raises:
+            DivergedError: a step since the last look met numbers that are not finite, so this state is spoilt.
+        """
+        self._look()
+        return {name: component.state_dict() for name, component in self.components().items()}
 
-def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in state.items()}
+    def load_state_dict(self, state: State, *, reset: Collection[str] = ()) -> None:
+        """Go to a state saved by `state_dict`.
+
+        Args:
+            state: as it was returned.
+            reset: components that start afresh.
+        """
+        for name, component in self.components().items():
+            if name not in reset:
+                component.load_state_dict(state[name])
+        if self.inside and "batches" in reset:
+            # Of another order than it began with, an epoch begins again.
+            self.inside = False
+            self.epoch -= 1

@@ -65,7 +65,7 @@ def test_ctrl_c_exits_with_130_and_keeps_the_run(tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 130
     (run,) = (tmp_path / "runs").iterdir()
-    assert errors == f"interrupted\nwhat was recorded until then: runs/{run.name}\n"
+    assert errors == f"interrupted by SIGINT\nto go on: dnntrain resume runs/{run.name}\n"
     assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"
 
 

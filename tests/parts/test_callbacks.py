@@ -64,7 +64,6 @@ def test_min_delta_decides_what_counts() -> None:
 @pytest.mark.parametrize("restore", [True, False])
 def test_the_best_weights_come_back_when_asked_for(restore: bool) -> None:
     hook, run = made(restore_best=restore), Run()
-    assert hook.needs_best_weights is restore
     hook.on_fit_end(run)
     assert run.restored == int(restore)
 

@@ -317,8 +317,6 @@ def test_performance_goes_on_from_its_state_after_a_warm_up_too() -> None:
 
 def test_a_hook_hears_of_nothing_that_happens_during_the_warm_up() -> None:
     class Listening(Hook):
-        needs_best_weights = True
-
         def __init__(self) -> None:
             self.heard: list[tuple[str, int]] = []
 
@@ -339,7 +337,6 @@ def test_a_hook_hears_of_nothing_that_happens_during_the_warm_up() -> None:
 
     inner, run = Listening(), Run()
     hook = AfterWarmup(inner, 3)
-    assert hook.needs_best_weights
     hook.on_fit_start(run)
     for _ in range(3):
         hook.on_epoch_start(run)

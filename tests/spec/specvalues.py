@@ -18,6 +18,7 @@ TEXTS = {
     "name": ["run", "a-b_C9"],
     "device": ["auto", "cpu", "cuda:1"],
     "max_time": ["90s", "1.5d"],
+    "every": ["epoch", 100, "10m"],
     "metric": ["valid/loss", "train/accuracy"],
     "monitor": ["valid/loss"],
     "delimiter": [",", ";"],

@@ -216,7 +216,8 @@ def test_rows_reach_the_file_at_once_and_the_disk_on_sync(run: RunDirectory, mon
     assert run.metrics() == [{"epoch": 1}]
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
-    run.sync()
+    run.sync_metrics()
+    run.sync_log()
     assert synced == [str(run.path / "metrics.jsonl"), str(run.path / "log.txt")]
 
 

@@ -55,7 +55,6 @@ def test_a_plain_hook_does_nothing_and_remembers_nothing() -> None:
         event(run)
     hook.load_state_dict(hook.state_dict())
     assert hook.state_dict() == {}
-    assert not hook.needs_best_weights
     assert not hook.stops_on_divergence
 
 
@@ -93,7 +92,7 @@ def test_time_is_counted_over_restarts_without_the_pause() -> None:
     first.on_fit_start(run)
     clock.now += 6
     state = first.state_dict()
-    assert state == {"spent": 6.0}
+    assert state == {"seconds": 6.0}
 
     clock.now += 10_000
     second = TimeLimit(10, clock)
@@ -103,7 +102,7 @@ def test_time_is_counted_over_restarts_without_the_pause() -> None:
     clock.now += 3.5
     second.on_step_end(run)
     assert run.reason is None
-    assert second.state_dict() == {"spent": 9.5}
+    assert second.state_dict() == {"seconds": 9.5}
     clock.now += 1
     second.on_step_end(run)
     assert run.reason is not None

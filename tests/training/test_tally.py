@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import math
+import signal
 from typing import Any
 
 import pytest
 import torch
 from tinyparts import make_mlp
-from tinytraining import examples, samples
+from tinytraining import examples, samples, through_a_file
 from torch import Tensor, nn
 
+from dnntrain import interruption
+from dnntrain.errors import Interrupted
 from dnntrain.parts.metrics import metrics
-from dnntrain.training.tally import Tally, evaluate, first_not_finite
+from dnntrain.training.state import differences
+from dnntrain.training.stepper import Step
+from dnntrain.training.tally import SeenStep, StepTally, Tally, evaluate
 
 METRICS = {"accuracy": metrics.choose("accuracy").build()}
 SIZES = [8, 8, 8, 3, 8, 5]
@@ -41,14 +46,40 @@ def test_figures_do_not_depend_on_how_often_they_are_summed(every: int) -> None:
     assert tally.loss == figures["train/loss"]
 
 
-def test_a_flush_in_between_changes_nothing() -> None:
-    straight, flushed = Tally(METRICS), Tally(METRICS)
-    for each in batches():
-        straight.add(*each)
-        flushed.add(*each)
-        flushed.flush()
-        assert flushed.loss is not None
-    assert flushed.figures("x") == pytest.approx(straight.figures("x"))
+def seen(tally: StepTally, made: list[Any], *, norm: float = 1.0, look: bool = False) -> None:
+    """Add batches as steps of one batch each."""
+    for z, batch, loss in made:
+        tally.add_step(Step([loss], [z], torch.tensor(norm), None, None), [batch])
+        if look:
+            tally.look()
+
+
+def test_a_look_in_between_changes_not_a_bit() -> None:
+    straight, looked = StepTally(METRICS), StepTally(METRICS)
+    seen(straight, batches())
+    seen(looked, batches(), look=True)
+    straight.look()
+    assert looked.loss == straight.loss
+    assert looked.figures("x") == straight.figures("x")
+    assert looked.grad_norm == straight.grad_norm
+
+
+@pytest.mark.parametrize("cut", range(len(SIZES) + 1))
+def test_a_restart_in_an_epoch_changes_not_a_bit(cut: int) -> None:
+    names = {"f1": metrics.choose("f1").build(classes=3), "calibration_error": None}
+    names["calibration_error"] = metrics.choose("calibration_error").build()
+    straight, before, after = (StepTally(names, every=2) for _ in range(3))
+    made = batches()
+    seen(straight, made, norm=0.1)
+    seen(before, made[:cut], norm=0.1)
+    before.look()
+    seen(after, made)  # what was in it before does not matter
+    after.load_state_dict(through_a_file(before.state_dict()))
+    seen(after, made[cut:], norm=0.1)
+    for tally in (straight, after):
+        tally.look()
+    assert after.figures("x") == straight.figures("x")
+    assert not list(differences(after.state_dict(), straight.state_dict()))
 
 
 def test_nothing_is_read_before_it_is_time() -> None:
@@ -64,65 +95,51 @@ def test_nothing_is_read_before_it_is_time() -> None:
 def test_an_empty_tally_has_no_figures() -> None:
     tally = Tally(METRICS)
     assert tally.figures("valid") == {"valid/loss": None, "valid/accuracy": None}
-    assert tally.grad_norm is None
+    assert StepTally(METRICS).grad_norm is None
 
 
 def test_resetting_starts_over() -> None:
-    tally = Tally(METRICS, every=2)
-    for z, batch, _ in batches():
-        tally.add(z, batch, torch.tensor(math.nan))
-        tally.add_step(torch.tensor(1.0), None)
-    tally.take_norms()
-    tally.flush()
-    assert tally.first_bad_loss == 0
+    tally = StepTally(METRICS, every=2)
+    seen(tally, [(z, batch, torch.tensor(math.nan)) for z, batch, _ in batches()])
+    tally.look()
+    assert tally.skipped == len(SIZES)
     tally.reset()
-    assert (tally.first_bad_loss, tally.grad_norm, tally.loss, tally.count) == (None, None, None, 0)
-    for each in batches():
-        tally.add(*each)
-    fresh = Tally(METRICS)
-    for each in batches():
-        fresh.add(*each)
-    assert tally.figures("x") == pytest.approx(fresh.figures("x"))
+    assert (tally.skipped, tally.grad_norm, tally.loss, tally.penalty, tally.count) == (0, None, None, None, 0)
+    seen(tally, batches())
+    fresh = StepTally(METRICS, every=2)
+    seen(fresh, batches())
+    assert tally.figures("x") == fresh.figures("x")
 
 
-def test_norms_are_read_in_order_and_averaged() -> None:
-    tally = Tally({}, every=2)
-    tally.add_step(torch.tensor(1.0), None)
+def test_steps_are_read_in_order_with_their_batches() -> None:
+    tally = StepTally({}, every=2)
+    batch = (torch.zeros(4, 1), torch.zeros(4))
+    losses = [torch.tensor(v) for v in (1.0, 2.0, 5.0)]
+    tally.add_step(Step(losses[:2], [batch[0]] * 2, torch.tensor(1.0), torch.tensor(0.5), None), [batch] * 2)
     assert not tally.full
-    tally.add_step(torch.tensor(3.0), None)
-    assert tally.full
     assert tally.grad_norm is None
-    assert tally.take_norms() == [1.0, 3.0]
+    tally.add_step(Step(losses[2:], [batch[0]], torch.tensor(3.0), torch.tensor(1.5), None), [batch])
+    assert tally.full
+    assert tally.look() == [SeenStep([1.0, 2.0], 1.0, None), SeenStep([5.0], 3.0, None)]
     assert not tally.full
-    assert tally.take_norms() == []
-    tally.add_step(torch.tensor(8.0), None)
-    assert tally.take_norms() == [8.0]
-    assert tally.grad_norm == pytest.approx(4.0)
+    assert tally.look() == []
+    assert (tally.grad_norm, tally.penalty) == (2.0, 1.0)
+    assert tally.loss == pytest.approx(8 / 3)
 
 
-def test_a_step_that_overflowed_does_not_spoil_the_mean_norm() -> None:
-    tally = Tally({})
-    for norm in (2.0, math.inf, math.nan, 4.0):
-        tally.add_step(torch.tensor(norm), None)
-    assert tally.take_norms()[1] == math.inf
+def test_a_step_that_overflowed_does_not_spoil_the_figures() -> None:
+    tally = StepTally({})
+    batch = (torch.zeros(4, 1), torch.zeros(4))
+    for loss, norm in ((1.0, 2.0), (1.0, math.inf), (math.nan, math.nan), (3.0, 4.0)):
+        kept = torch.tensor([1.0, norm]) if not math.isfinite(norm) else None
+        tally.add_step(Step([torch.tensor(loss)], [batch[0]], torch.tensor(norm), None, kept), [batch])
+    steps = tally.look()
+    assert [step.finite for step in steps] == [True, False, False, True]
+    assert steps[1].norms == [1.0, math.inf]
+    assert [steps[1].what, steps[2].what] == ["gradient", "loss"]
     assert tally.grad_norm == pytest.approx(3.0)
-
-
-@pytest.mark.parametrize("every", [1, 2, 4, 64])
-@pytest.mark.parametrize("bad", [0, 3, 5])
-def test_the_first_bad_loss_is_known_exactly(every: int, bad: int) -> None:
-    tally = Tally(METRICS, every=every)
-    for i, (z, batch, loss) in enumerate(batches()):
-        tally.add(z, batch, loss if i < bad else torch.tensor(math.inf if i % 2 else math.nan))
-    tally.flush()
-    assert tally.first_bad_loss == bad
-
-
-def test_the_first_figure_that_is_not_finite() -> None:
-    assert first_not_finite([]) is None
-    assert first_not_finite([1.0, 2.0]) is None
-    assert first_not_finite([1.0, math.inf, math.nan]) == 1
-    assert first_not_finite([-math.inf]) == 0
+    assert tally.loss == pytest.approx(5 / 3)
+    assert tally.skipped == 2
 
 
 def test_bf16_outputs_are_summed_in_full_precision() -> None:
@@ -180,4 +197,13 @@ def test_modes_come_back_after_an_error() -> None:
 
     with pytest.raises(KeyError):
         measured(model, loss=broken)
+    assert model.training
+
+
+def test_an_evaluation_looks_at_the_signals() -> None:
+    model = make_mlp()
+    with interruption.listening():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            measured(model)
     assert model.training

@@ -13,6 +13,7 @@ from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.schedules import Horizon, schedules
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Monitor, Row, RunView, TimeLimit
+from dnntrain.training.state import differences
 from dnntrain.training.trainer import Fit, Trainer
 
 LR = 0.1
@@ -37,6 +38,9 @@ class Recording(Hook):
     def on_epoch_end(self, run: RunView, /) -> None:
         self.events.append(f"epoch end {run.epoch}")
         self.rows.append({key: value for key, value in run.row.items() if key not in TIMES})
+
+    def on_epoch_left(self, run: RunView, /) -> None:
+        self.events.append(f"epoch {run.epoch} left after step {run.epoch_step}")
 
     def on_fit_end(self, run: RunView, /) -> None:
         self.events.append("fit end")
@@ -144,8 +148,8 @@ def test_the_same_seeds_give_the_same_numbers_to_the_last_bit() -> None:
     assert other.rows != first.rows
 
 
-def interrupted(built: Built, epoch: int, *observers: Hook) -> Any:
-    """Train, save the state at the end of an epoch, and break off; return the state."""
+def interrupted(built: Built, *observers: Hook, epoch: int | None = None, step: int | None = None) -> Any:
+    """Train, save the state after a step or an epoch, and break off; return the state."""
     saved: list[Any] = []
 
     def save_and_break(run: RunView) -> None:
@@ -153,18 +157,20 @@ def interrupted(built: Built, epoch: int, *observers: Hook) -> Any:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fitted(built, *observers, At(save_and_break, epoch=epoch))
+        fitted(built, *observers, At(save_and_break, epoch=epoch, step=step))
     return saved[0]
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "cut", [{"epoch": e} for e in (1, 2, 3, 4)] + [{"step": s} for s in (1, 3, 4, 5, 6, 13)], ids=str
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_restart_goes_on_exactly_where_it_stopped(cut: int, precision: str) -> None:
+def test_a_restart_goes_on_exactly_where_it_stopped(cut: dict[str, int], precision: str) -> None:
     expected = Ends()
     whole, fit = fitted(everything(precision=precision), expected)
 
     seen = Ends()
-    state = interrupted(everything(precision=precision), cut, seen)
+    state = interrupted(everything(precision=precision), seen, **cut)
     torch.manual_seed(12345)
     built = everything(precision=precision, seed=8)
     second = Trainer(built, seen)
@@ -174,8 +180,11 @@ def test_a_restart_goes_on_exactly_where_it_stopped(cut: int, precision: str) ->
     assert seen.rows == expected.rows
     assert without_times(resumed) == without_times(fit)
     assert same(weights(second), weights(whole))
-    assert [h.state_dict() for h in built.hooks] == [h.state_dict() for h in whole.built.hooks]
-    assert second.lr_scale == whole.lr_scale
+    left = {"tally"}  # what it holds of an epoch that is over is of no use any more
+    states = [trainer.state_dict() for trainer in (second, whole)]
+    assert [
+        path for path in differences(*states) if path.split(".")[0] not in left and path.split(".")[-1] not in TIMES
+    ] == []
 
 
 def test_a_restart_without_early_stopping_trains_what_is_left() -> None:
@@ -200,7 +209,7 @@ def test_the_restarts_have_something_to_get_wrong() -> None:
 def test_a_state_saved_by_a_hook_does_not_see_the_noise_of_the_others() -> None:
     expected, rest = Ends(), Ends()
     whole, _ = fitted(everything(), expected)
-    state = interrupted(everything(), 2, Noisy())
+    state = interrupted(everything(), Noisy(), epoch=2)
     second = Trainer(everything(), rest)
     second.load_state_dict(state)
     second.fit()
@@ -211,7 +220,7 @@ def test_a_state_saved_by_a_hook_does_not_see_the_noise_of_the_others() -> None:
 def test_a_restart_of_what_was_stopped_trains_no_more() -> None:
     trainer, fit = fitted(assemble(epochs=5, hooks=[At(lambda run: run.stop("enough"), epoch=2)]))
     assert (fit.epochs, fit.stop_reason) == (2, "enough")
-    second = Trainer(assemble(epochs=5, hooks=[Hook()]))
+    second = Trainer(assemble(epochs=5, hooks=[At(lambda run: None)]))
     second.load_state_dict(through_a_file(trainer.state_dict()))
     again = second.fit()
     assert (again.epochs, again.step, again.stop_reason) == (2, 10, "enough")
@@ -273,7 +282,8 @@ def test_observers_come_after_the_experiments_own_hooks() -> None:
     own, observer = At(lambda run: called.append("own"), epoch=1), At(lambda run: called.append("observer"), epoch=1)
     trainer, _ = fitted(assemble(hooks=[own]), observer)
     assert called == ["own", "observer"]
-    assert len(trainer.state_dict()["hooks"]) == 1
+    assert trainer.components()["0"] is own
+    assert observer not in trainer.components().values()
 
 
 def test_only_hooks_that_look_at_steps_are_called_at_steps() -> None:
@@ -286,13 +296,22 @@ def test_only_hooks_that_look_at_steps_are_called_at_steps() -> None:
     assert called == []
 
 
-@pytest.mark.parametrize(("where", "steps", "epochs"), [({"step": 7}, 7, 2), ({"epoch": 1}, 5, 1)], ids=str)
-def test_a_hook_can_end_training(where: dict[str, int], steps: int, epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("where", "steps", "epochs", "last"),
+    [
+        ({"step": 7}, 7, 1, "epoch 2 left after step 2"),
+        ({"step": 10}, 10, 2, "epoch end 2"),
+        ({"epoch": 1}, 5, 1, "epoch end 1"),
+    ],
+    ids=str,
+)
+def test_a_hook_can_end_training(where: dict[str, int], steps: int, epochs: int, last: str) -> None:
     hook = Recording()
     _, fit = fitted(assemble(epochs=6), At(lambda run: run.stop("enough"), **where), hook)
     assert (fit.step, fit.epochs, fit.stop_reason) == (steps, epochs, "enough")
-    assert hook.events[-2:] == [f"epoch end {epochs}", "fit end"]
-    assert hook.rows[-1]["valid/loss"] is not None
+    assert hook.events[-2:] == [last, "fit end"]
+    assert [row["epoch"] for row in hook.rows] == list(range(1, epochs + 1))
+    assert without_times(fit)["last_row"] == hook.rows[-1]
 
 
 def test_the_first_reason_to_stop_counts() -> None:
@@ -378,11 +397,6 @@ def test_without_a_best_epoch_the_last_weights_stay() -> None:
     assert same(weights(trainer), weights(plain))
 
 
-def test_best_weights_are_kept_only_for_who_wants_them() -> None:
-    trainer, _ = fitted(assemble())
-    assert trainer.state_dict()["best_weights"] is None
-
-
 def test_a_schedule_sees_the_steps_taken_before() -> None:
     asked: list[int] = []
 
@@ -392,7 +406,7 @@ def test_a_schedule_sees_the_steps_taken_before() -> None:
 
     ends = Ends()
     fitted(assemble(schedule=schedule, epochs=2), ends)
-    assert asked == list(range(10))
+    assert sorted(set(asked)) == list(range(10))
     assert [row["lr"] for row in ends.rows] == pytest.approx([0.1 / 5, 0.1 / 10])
 
 
@@ -408,7 +422,7 @@ def test_a_hooks_factor_lasts() -> None:
 def test_training_on_a_gpu_is_deterministic_and_resumes(precision: str) -> None:
     expected, seen = Ends(), Ends()
     fitted(everything(device="cuda", precision=precision), expected)
-    state = interrupted(everything(device="cuda", precision=precision), 2, seen)
+    state = interrupted(everything(device="cuda", precision=precision), seen, step=7)
     second = Trainer(everything(device="cuda", precision=precision, seed=4), seen)
     second.load_state_dict(state)
     second.fit()

@@ -86,7 +86,7 @@ def assemble(
         precision=precision,
         clip=clip or Clip(),
         evaluation_batch=7,
-        hooks=hooks,
+        hooks={str(i): hook for i, hook in enumerate(hooks)},
     )
 
 

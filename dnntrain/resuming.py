@@ -1,0 +1,125 @@
+"""Going on with a run: the checkpoint to go on from, what was chosen when it began, and what is different now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from dnntrain.errors import StoreError, UsageError
+from dnntrain.registry import AUTO
+from dnntrain.spec import Spec
+from dnntrain.spec.changes import Change
+from dnntrain.store import RunDirectory
+from dnntrain.trained import read_checkpoint
+from dnntrain.training.state import State
+from dnntrain.training.trainer import Trainer
+
+_logger = logging.getLogger("dnntrain")
+
+# What must be equal for the same bits, as environment.json has it.
+_ALIKE: Final = {
+    "cpu": "processor",
+    "torch_build": "PyTorch",
+    "device": "device",
+    "device_name": "GPU",
+    "threads": "number of threads",
+    "precision": "precision",
+    "step_strategy": "way of taking steps",
+}
+
+
+def latest(directory: RunDirectory, device: torch.device) -> tuple[State, Path] | None:
+    """Read the latest checkpoint of a run that is whole; None where the run has none at all.
+
+    Raises:
+        StoreError: there are checkpoints, and none can be read.
+    """
+    reasons = []
+    for path in directory.resumable():
+        try:
+            checkpoint = read_checkpoint(path, device)
+            if lacking := {"training", "record"} - set(checkpoint):
+                raise StoreError(f"{path} is no state of training: it lacks {' and '.join(sorted(lacking))}")
+        except StoreError as error:
+            _logger.warning("%s; trying the one before it", error)
+            reasons.append(str(error))
+        else:
+            return checkpoint, path
+    if reasons:
+        raise StoreError(
+            f"no checkpoint of {directory.path} can be read; to start anew: dnntrain run "
+            f"{directory.path / directory.SPEC}\n" + "\n".join(reasons)
+        )
+    return None
+
+
+def pinned(spec: Spec, environment: Mapping[str, Any]) -> Spec:
+    """Replace `auto` by what it chose when the run began, where the numbers depend on it.
+
+    Args:
+        spec: the run's experiment.
+        environment: what the run recorded.
+    """
+    training = spec.training
+    chosen: dict[str, Any] = {}
+    device = str(environment.get("device", AUTO))
+    if training.device == AUTO and (not device.startswith("cuda") or torch.cuda.is_available()):
+        chosen["device"] = device
+    if training.precision == AUTO and environment.get("precision") is not None:
+        chosen["precision"] = environment["precision"]
+    if training.threads == AUTO and isinstance(environment.get("threads"), int):
+        chosen["threads"] = environment["threads"]
+    return spec.model_copy(update={"training": training.model_copy(update=chosen)})
+
+
+def unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say what differs between two environments so that the numbers may differ in their last bits."""
+    return [
+        f"another {what} than the run began with ({before.get(key)}, now {now.get(key)}): numbers may differ slightly"
+        for key, what in _ALIKE.items()
+        if before.get(key) != now.get(key)
+    ]
+
+
+def refuse_impossible(found: Iterable[Change]) -> None:
+    """Refuse changes with which training cannot go on.
+
+    Raises:
+        UsageError: there are some.
+    """
+    impossible = [change for change in found if change.effect == "impossible"]
+    if impossible:
+        raise UsageError(
+            "a run cannot go on with these changes; they need a run of their own:\n"
+            + "\n".join(f"    {change}" for change in impossible)
+        )
+
+
+def afresh(trainer: Trainer, found: Iterable[Change]) -> set[str]:
+    """Return the states of training that start afresh with some changes."""
+    beginnings = {state for change in found for state in change.states}
+    return {name for name in trainer.components() if _begins(name, beginnings)}
+
+
+def restore(trainer: Trainer, state: State, path: Path, *, reset: Collection[str] = ()) -> None:
+    """Take training to a saved state.
+
+    Raises:
+        StoreError: the checkpoint does not belong to this experiment.
+    """
+    if lacking := set(trainer.components()) - set(state) - set(reset):
+        raise StoreError(
+            f"{path} does not belong to this experiment: it lacks the state of {', '.join(sorted(lacking))}"
+        )
+    try:
+        trainer.load_state_dict(state, reset=reset)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise StoreError(f"{path} does not belong to this experiment: {error}") from error
+
+
+def _begins(name: str, beginnings: Collection[str]) -> bool:
+    return any(name == beginning or name.startswith(f"{beginning}.") for beginning in beginnings)

@@ -37,6 +37,7 @@ KEPT: Final = HERE / "runs"
 CONFIGS: Final = HERE.parent / "configs"
 RUNS: Final = HERE.parent / "runs"
 MC_DROPOUT: Final = "mc_dropout.json"
+NOTHING: Final = "-"
 SEEDS: Final = (42, 43, 44)
 
 
@@ -389,8 +390,13 @@ def table(heads: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def each_seed(show: Callable[[Run], str], unit: str = "") -> Cell:
-    """Return a cell with one figure a seed, in the order of the seeds."""
-    return lambda runs: " / ".join(map(show, runs)) + unit
+    """Return a cell with one figure a seed, in the order of the seeds; a dash where no seed has one."""
+
+    def cell(runs: Sequence[Run]) -> str:
+        shown = [show(run) for run in runs]
+        return NOTHING if set(shown) == {NOTHING} else " / ".join(shown) + unit
+
+    return cell
 
 
 def best(name: str, form: str, unit: str = "") -> Cell:
@@ -406,18 +412,19 @@ def at(epoch: int, name: str, form: str, unit: str = "") -> Cell:
 def figure(value: float | None, form: str) -> str:
     """Write a number, a share in percent where the form is `%`; what is not finite was recorded as nothing."""
     if value is None:
-        return "-"
+        return NOTHING
     return f"{100 * value:.1f}" if form == "%" else format(value, form)
 
 
 def seconds(runs: Sequence[Run]) -> str:
     """Show the median length of an epoch over all seeds."""
-    return figure(statistics.median(row["seconds"] for run in runs for row in run.rows), ".1f")
+    lengths = [row["seconds"] for run in runs for row in run.rows]
+    return figure(statistics.median(lengths) if lengths else None, ".1f")
 
 
 def highest(run: Run) -> str:
     """Show the highest validation accuracy of any epoch."""
-    return figure(max(row["valid/accuracy"] for row in run.rows), "%")
+    return figure(max((row["valid/accuracy"] for row in run.rows), default=None), "%")
 
 
 def tested(run: Run) -> str:
@@ -434,12 +441,11 @@ def sampled(runs: Sequence[Run]) -> str:
 
 
 def ending(run: Run) -> str:
-    """Show how training ended."""
+    """Show after how many epochs training ended, or in which one it met a number that is not finite."""
     failed, stopped = run.summary["error"], run.summary["stop_reason"]
-    if "not finite" in (failed or stopped or ""):
-        # An epoch that ends in an error has no row.
-        return f"not finite in epoch {len(run.rows) + bool(failed)}"
-    return f"{len(run.rows)} epochs"
+    # An epoch that ends in an error has no row.
+    last = len(run.rows) + bool(failed)
+    return f"not finite in {last}" if "not finite" in (failed or stopped or "") else str(last)
 
 
 SEED: Final[dict[str, Cell]] = {"seeds": each_seed(lambda run: str(run.summary["seed"]))}
@@ -459,8 +465,8 @@ COLUMNS: Final[dict[str, dict[str, Cell]]] = {
         "the same by MC dropout": sampled,
         "s/epoch": seconds,
     },
-    "divergence": {**SEED, **NORM, "last epoch": at(-1, "grad_norm", ".2g"), **LAST, "ended": each_seed(ending)},
-    "gradients": {**SEED, **NORM, **LAST, "test accuracy": each_seed(tested, " %")},
+    "divergence": {**SEED, "epochs": each_seed(ending), **NORM, "last epoch": at(-1, "grad_norm", ".2g"), **LAST},
+    "gradients": {**SEED, "epochs": each_seed(ending), **NORM, **LAST, "test accuracy": each_seed(tested, " %")},
 }
 CURVE: Final[dict[str, tuple[str, str]]] = {
     "epoch": ("epoch", "d"),

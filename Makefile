@@ -30,8 +30,8 @@ format: $(READY) ## format the code and mend what the linter can mend
 docs: $(READY) ## rewrite docs/reference.md from the registry
 	$(BIN)/python docs/generate.py
 
-results: $(READY) ## rewrite the table of docs/results.md from runs/exercise
-	$(BIN)/python docs/exercise.py table
+results: $(READY) ## rewrite the tables of docs/results.md from docs/runs
+	$(BIN)/python docs/studies.py table
 
 bench: $(READY) ## time a training step beside a bare PyTorch loop
 	$(BIN)/python benchmarks/step_time.py

@@ -9,6 +9,21 @@ import pytest
 
 import dnntrain
 from dnntrain import spec
+from dnntrain.parts.activations import activations
+from dnntrain.parts.architectures import architectures
+from dnntrain.parts.augmentations import augmentations
+from dnntrain.parts.averages import averages
+from dnntrain.parts.callbacks import callbacks
+from dnntrain.parts.dropouts import dropouts
+from dnntrain.parts.initializers import initializers
+from dnntrain.parts.losses import losses
+from dnntrain.parts.metrics import metrics
+from dnntrain.parts.normalizations import normalizations
+from dnntrain.parts.optimizers import optimizers
+from dnntrain.parts.regularizers import regularizers
+from dnntrain.parts.schedules import schedules
+from dnntrain.registry import plain
+from dnntrain.store import flatten
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -47,6 +62,19 @@ def test_a_shipped_config_runs(path: Path, small_pictures: Path, tmp_path: Path)
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_shipped_config_says_what_it_is_for(path: Path) -> None:
     assert path.read_text().startswith("# ")
+
+
+def test_every_architecture_is_in_a_file_and_two_parts_of_every_other_family() -> None:
+    made = [spec.load(path) for path in CONFIGS]
+    assert {each.model.architecture.name for each in made} == set(architectures.names())
+    written = {str(value) for each in made for value in flatten(plain(each)).values()}
+    written |= {
+        str(item) for each in made for value in plain(each).values() if isinstance(value, list) for item in value
+    }
+    for family in (activations, augmentations, averages, callbacks, dropouts, initializers, losses, metrics):
+        assert len(written & set(family.names())) > 1, family.name
+    for family in (normalizations, optimizers, regularizers, schedules):
+        assert len(written & set(family.names())) > 1, family.name
 
 
 def test_the_exercise_is_the_textbooks() -> None:

@@ -21,7 +21,7 @@ from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset,
 from dnntrain.parts.initializers import Fans, initializers
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
-from dnntrain.parts.normalizations import normalizations
+from dnntrain.parts.normalizations import InstanceNorm, normalizations
 from dnntrain.parts.optimizers.grouping import grouped
 from dnntrain.parts.schedules import Horizon, plan
 from dnntrain.parts.transforms import Standardize, fit_standardize
@@ -213,8 +213,22 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
                 raise
             message = "this network is too large for the memory of this machine"
             raise SpecError([spec.problem("model.architecture", message, "use fewer layers or units")]) from error
-    learn_channels(network, torch.zeros(1, *shape))
+    with _located(spec, "model.normalization"):
+        learn_channels(network, torch.zeros(1, *shape))
+        _check_positions(network, torch.zeros(1, *shape))
     return network
+
+
+def _check_positions(network: nn.Module, sample: Tensor) -> None:
+    """Let instance normalization see how many positions are left of a sample, before a training starts.
+
+    Raises:
+        UsageError: a single one.
+    """
+    if any(isinstance(module, InstanceNorm) for module in network.modules()):
+        with torch.no_grad():
+            network.eval()(sample)
+        network.train()
 
 
 def laid_out(model: nn.Module, device: torch.device) -> nn.Module:

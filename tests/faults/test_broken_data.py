@@ -176,6 +176,13 @@ def test_an_archive_that_unpacks_to_more_than_the_memory(here: Path, monkeypatch
     check_refused(train("{name: npz, path: a.npz}"), "a.npz: x_train is damaged: it unpacks to 1,600,128 bytes")
 
 
+def test_pictures_that_leave_instance_normalization_one_position(here: Path) -> None:
+    """Only the signal itself shows how small it becomes; that must not take a training to find out."""
+    np.savez("a.npz", x_train=np.arange(20 * 16, dtype=np.float32).reshape(20, 4, 4, 1), y_train=Y)
+    network = ["--set", "model.architecture={name: resnet, depth: 8}", "--set", "model.normalization=instance"]
+    check_refused(train("{name: npz, path: a.npz}", *network), "--set:2:21:", "a feature map of one position")
+
+
 # Folders of pictures.
 
 

@@ -314,6 +314,12 @@ def test_a_class_of_markup_is_predicted_by_its_name(here: Path) -> None:
     assert "[bold]  " in shown.stdout or "[|x]  " in shown.stdout
 
 
+def test_the_name_of_a_sound_file(here: Path) -> None:
+    (here / f"{RED}.yaml").write_text(CONFIG)
+    assert call("validate", f"{RED}.yaml").stdout == f"{visible(RED)}.yaml: ok\n"
+    assert visible(RED) in call("init", "-o", f"new{RED}.yaml").stdout
+
+
 def test_every_error_of_the_tree_is_tame() -> None:
     for kind in (DnntrainError, DataError, StoreError, UsageError):
         assert str(kind(f"a {RED}\n\tb {BELL}")) == "a \\x1b[31mred\\x1b[0m\n\tb ring\\x07\\x08"

@@ -114,7 +114,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
-        raise UsageError(f"cannot read {shorten(str(path), 200)}: {error.strerror}") from error
+        raise UsageError(f"cannot read {shorten(str(path), 400)}: {error.strerror}") from error
     except ValueError:
         raise UsageError(f"there is no file {path}: no name can hold the character U+0000") from None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset,
 from dnntrain.parts.initializers import Fans, initializers
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
-from dnntrain.parts.normalizations import normalizations
+from dnntrain.parts.normalizations import InstanceNorm, normalizations
 from dnntrain.parts.optimizers.grouping import grouped
 from dnntrain.parts.schedules import Horizon, plan
 from dnntrain.parts.transforms import Standardize, fit_standardize
@@ -37,6 +39,10 @@ from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
 
 DEEP = 5
 """From so many hidden layers on, the defaults are swish and batch normalization."""
+
+
+# PyTorch has no exception of its own for a tensor that the CPU cannot hold, or whose size is no 64-bit number.
+_TOO_LARGE = re.compile("allocate memory|calculation overflowed|Overflow when unpacking|out of memory")
 
 
 @dataclass(frozen=True)
@@ -132,10 +138,11 @@ def build(spec: Spec, data: Data, placement: Placement) -> Built:
         order=balanced(_labels(data.parts.train)) if spec.data.sampling == "balanced" else None,
         augment=_augment(spec, data),
     )
-    parameters = _parameters(spec, model)
+    with _located(spec, "optimizer.groups"):
+        parameters = _parameters(spec, model)
     optimizer = cast(torch.optim.Optimizer, spec.optimizer.build(groups=parameters.groups))
     schedule, reaction = _schedule(spec, steps_per_epoch=len(batches))
-    regularizers = [choice.build(kernels=_kernels(model)) for choice in spec.regularizers]
+    regularizers = _regularizers(spec, model)
     clip = spec.training.clip
     return Built(
         model=model,
@@ -170,15 +177,19 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
     draws = generator(spec.seed, "initialization")
     model = spec.model
 
-    def initialize(choice: Choice) -> Callable[[Tensor, Fans], None]:
-        return lambda weight, fans: choice.build(weight=weight, fans=fans, generator=draws)
+    def initialize(key: str) -> Callable[[Tensor, Fans], None]:
+        choice = _chosen(getattr(model, key))
+        make = _locating(spec, f"model.{key}", choice.build)
+        return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
 
+    norm = _chosen(model.normalization).build()
+    drops = [dropout.build() for dropout in model.dropout]
     blocks = Blocks(
-        activation=_chosen(model.activation).build,
-        normalization=_chosen(model.normalization).build(),
-        dropouts=[dropout.build() for dropout in model.dropout],
-        initialize=initialize(_chosen(model.initializer)),
-        initialize_output=initialize(_chosen(model.output_initializer)),
+        activation=_locating(spec, "model.activation", _chosen(model.activation).build),
+        normalization=replace(norm, make=norm.make and _locating(spec, "model.normalization", norm.make)),
+        dropouts=[replace(d, make=_locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
+        initialize=initialize("initializer"),
+        initialize_output=initialize("output_initializer"),
     )
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.
@@ -187,10 +198,32 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         try:
             network: nn.Module = model.architecture.build(shape=shape, outputs=outputs, blocks=blocks)
         except SpecError as error:
-            misfits = [spec.problem("model.architecture", each.message, each.hint) for each in error.problems]
-            raise SpecError(misfits) from error
-    learn_channels(network, torch.zeros(1, *shape))
+            problems = [
+                each if each.mark else spec.problem("model.architecture", each.message, each.hint)
+                for each in error.problems
+            ]
+            raise SpecError(problems) from error
+        except (RuntimeError, TypeError) as error:
+            if not _TOO_LARGE.search(str(error)):
+                raise
+            message = "this network is too large for the memory of this machine"
+            raise SpecError([spec.problem("model.architecture", message, "use fewer layers or units")]) from error
+    with _located(spec, "model.normalization"):
+        learn_channels(network, torch.zeros(1, *shape))
+        _check_positions(network, torch.zeros(1, *shape))
     return network
+
+
+def _check_positions(network: nn.Module, sample: Tensor) -> None:
+    """Let instance normalization see how many positions are left of a sample, before a training starts.
+
+    Raises:
+        UsageError: a single one.
+    """
+    if any(isinstance(module, InstanceNorm) for module in network.modules()):
+        with torch.no_grad():
+            network.eval()(sample)
+        network.train()
 
 
 def laid_out(model: nn.Module, device: torch.device) -> nn.Module:
@@ -252,6 +285,31 @@ def part_of(spec: Spec, data: Data, name: str, prepare: nn.Module, device: torch
 def loss_and_metrics(spec: Spec, data: Data) -> tuple[nn.Module, dict[str, Any]]:
     """Return the loss of a resolved experiment, and its metrics by name."""
     return _loss(spec, data), _metrics(spec, data)
+
+
+@contextmanager
+def _located(spec: Spec, path: str) -> Iterator[None]:
+    """Show where the file asks for what a part finds impossible once it knows the network."""
+    try:
+        yield
+    except UsageError as error:
+        raise SpecError([spec.problem(path, str(error))]) from error
+
+
+def _locating(spec: Spec, path: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    def located(*args: Any, **kwargs: Any) -> Any:
+        with _located(spec, path):
+            return make(*args, **kwargs)
+
+    return located
+
+
+def _regularizers(spec: Spec, model: nn.Module) -> list[Any]:
+    kernels, made = _kernels(model), []
+    for i, choice in enumerate(spec.regularizers):
+        with _located(spec, f"regularizers.{i}"):
+            made.append(choice.build(kernels=kernels))
+    return made
 
 
 def _resolve_data(spec: Spec, *, regression: bool) -> Any:

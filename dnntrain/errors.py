@@ -28,9 +28,16 @@ _LINE_BEFORE: Final = 60
 
 
 class DnntrainError(Exception):
-    """Base of all errors that are explained to the user without a traceback."""
+    """Base of all errors that are explained to the user without a traceback.
+
+    What a message quotes (a file's name, a class, a line of YAML) may hold anything, so control characters are written
+    as escapes, lest a file could command the terminal.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
 
 
 class UsageError(DnntrainError):
@@ -181,7 +188,12 @@ def suggest(name: str, known: Iterable[str], *, limit: int = 12) -> str:
     return (f"did you mean '{near}'?  " if near else "") + f"known: {shown}"
 
 
+def visible(text: str, keep: str = "\n\t") -> str:
+    """Write what would not be printed as it is, such as control characters, as escapes; `keep` names exceptions."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def shorten(text: str, limit: int = 60) -> str:
     """Write a text of unknown length and content so that a message stays on one line."""
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
-    return visible if len(visible) <= limit else visible[: limit - 3] + "..."
+    shown = visible(text[: limit + 1], keep="")
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."

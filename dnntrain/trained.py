@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -21,6 +22,7 @@ from dnntrain.errors import StoreError
 from dnntrain.parts.datasets.inputs import read_inputs
 from dnntrain.parts.transforms import Standardize
 from dnntrain.placement import place, settings
+from dnntrain.registry import Positive, PositiveInt
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory, find
 from dnntrain.training.tally import evaluate as measure
@@ -43,21 +45,18 @@ class Trained(nn.Module):
         kind: what the outputs are for: `classes`, `binary` (one logit) or `values`.
     """
 
-    def __init__(self, spec: Spec, checkpoint: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Spec, best: _Best) -> None:
         super().__init__()
         self.spec = spec
-        self.classes: tuple[str, ...] | None = checkpoint["classes"] and tuple(checkpoint["classes"])
-        self.epoch: int = checkpoint["epoch"]
-        self.shape = tuple(checkpoint["shape"])
-        # The first checkpoints did not say; all pictures but those of `digits` go up to 255.
-        self.full_scale: float = checkpoint.get("full_scale", 255.0)
+        self.classes: tuple[str, ...] | None = None if best.classes is None else tuple(best.classes)
+        self.epoch = best.epoch
+        self.shape = tuple(best.shape)
+        self.full_scale = best.full_scale
         self.kind: str = build.targets(spec)
-        self.model = build.build_model(spec, self.shape, checkpoint["outputs"])
-        self.model.load_state_dict(checkpoint["model"])
-        saved = checkpoint["prepare"]
+        self.model = build.build_model(spec, self.shape, best.outputs)
+        self.model.load_state_dict(best.model)
         self.prepare = Standardize()
-        for name, value in saved.items():
-            self.prepare.register_buffer(name, value)
+        self.prepare.scale, self.prepare.shift = best.prepare.scale, best.prepare.shift
         self.eval()
 
     @override
@@ -208,9 +207,39 @@ def _load(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
     if not path.exists():
         raise StoreError(f"{directory.path} has no best checkpoint: no epoch was finished with a finite metric")
     checkpoint = read_checkpoint(path, torch.device("cpu"))
-    if lacking := {"model", "prepare", "shape", "outputs", "classes", "epoch"} - set(checkpoint):
-        raise StoreError(f"{path} is no checkpoint of a best epoch: it lacks {', '.join(sorted(lacking))}")
-    return Trained(spec, checkpoint).to(device)
+    try:
+        return Trained(spec, _Best.model_validate(checkpoint)).to(device)
+    except ValidationError as error:
+        wrong = ", ".join(sorted({str(each["loc"][0]) for each in error.errors()}))
+        raise StoreError(
+            f"{path} is no checkpoint of a best epoch: it lacks {wrong}, or has something else there"
+        ) from error
+    except RuntimeError as error:
+        raise StoreError(f"{path} does not belong to the experiment beside it: {error}") from error
+
+
+class _Scaling(BaseModel):
+    """The state of `Standardize`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    scale: Tensor
+    shift: Tensor
+
+
+class _Best(BaseModel):
+    """What the checkpoint of the best epoch holds of a trained network."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    model: dict[str, Tensor]
+    prepare: _Scaling
+    shape: list[PositiveInt]
+    outputs: PositiveInt
+    classes: list[str] | None
+    epoch: PositiveInt
+    # The first checkpoints did not say; all pictures but those of `digits` go up to 255.
+    full_scale: Positive = 255.0
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, table, user_errors
-from dnntrain.errors import DnntrainError, UsageError, suggest
+from dnntrain.errors import DnntrainError, UsageError, suggest, visible
 
 RECIPES = ("default", "self_normalizing", "cnn", "rnn")
 
@@ -34,7 +34,7 @@ def validate(
                 failed = max(failed, error.exit_code)
                 print(error, file=sys.stderr)
             else:
-                print(f"{path}: ok")
+                print(visible(f"{path}: ok"))
         if failed:
             raise typer.Exit(failed)
 
@@ -114,7 +114,7 @@ def init(
             raise UsageError(f"{path} is there already; name another with -o FILE") from None
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        print(f"wrote {path}; train it with: dnntrain run {path}")
+        print(visible(f"wrote {path}; train it with: dnntrain run {path}"))
 
 
 def _plural(name: str) -> str:

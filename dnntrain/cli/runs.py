@@ -9,9 +9,21 @@ import typer
 from rich.markup import escape
 
 from dnntrain.cli.output import Json, Run, RunsDir, console, duration, figure, figures, print_json, table, user_errors
-from dnntrain.errors import StoreError
+from dnntrain.errors import StoreError, visible
 
-SHOWN: Final = {"status", "stop_reason", "epochs", "best", "test", "seconds", "error", "spec"}
+_NUMBER: Final = (int, float)
+_NOTHING: Final = type(None)
+# What is shown of a summary, and the types that it may have.
+SHOWN: Final[dict[str, tuple[type, ...]]] = {
+    "status": (str,),
+    "stop_reason": (str, _NOTHING),
+    "epochs": (int,),
+    "best": (dict,),
+    "test": (dict, _NOTHING),
+    "seconds": _NUMBER,
+    "error": (str, _NOTHING),
+    "spec": (dict,),
+}
 
 
 def ls(
@@ -27,15 +39,16 @@ def ls(
             return
         out = console()
         if not rows:
-            out.print(f"no runs in {folder}; train one with: dnntrain run CONFIG --runs-dir {folder}")
+            shown = visible(str(folder), keep="")
+            out.print(f"no runs in {shown}; train one with: dnntrain run CONFIG --runs-dir {shown}", markup=False)
             return
-        shown = table("run", "status", ">epochs", ">best", ">time")
+        listed = table("run", "status", ">epochs", ">best", ">time")
         for row in rows:
             best = f"{row['metric']} {figure(row['metric'], row['best'])}" if row["metric"] else "-"
             epochs = str(row["epochs"]) if row["epochs"] is not None else "-"
             time = duration(row["seconds"]) if row["seconds"] is not None else "-"
-            shown.add_row(escape(row["run"]), row["status"], epochs, best, time)
-        out.print(shown)
+            listed.add_row(_plain(row["run"]), row["status"], epochs, _plain(best), time)
+        out.print(listed)
 
 
 def show(
@@ -55,20 +68,24 @@ def show(
         out = console()
         best = summary["best"]
         reason = f" ({summary['stop_reason']})" if summary["stop_reason"] else ""
-        out.print(f"[bold]{escape(str(directory.path))}[/bold]")
-        out.print(
-            f"{summary['status']}{reason}, {summary['epochs']} epochs in {duration(summary['seconds'])}", markup=False
-        )
+        spent = duration(summary["seconds"])
+        out.print(f"[bold]{_plain(str(directory.path))}[/bold]")
+        out.print(_plain(f"{summary['status']}{reason}, {summary['epochs']} epochs in {spent}"))
         if summary["error"]:
-            out.print(f"error: {summary['error']}", markup=False)
+            out.print(_plain(f"error: {summary['error']}"))
         if best["epoch"] is not None:
             for part in ("train", "valid"):
                 if line := figures(best["metrics"], part):
-                    out.print(f"{part}, epoch {best['epoch']} (best):   {line}")
+                    out.print(_plain(f"{part}, epoch {best['epoch']} (best):   {line}"))
         if summary["test"]:
-            out.print(f"test, with those weights:   {figures(summary['test'], 'test')}")
+            out.print(_plain(f"test, with those weights:   {figures(summary['test'], 'test')}"))
         out.print()
-        out.print(directory.spec_text().rstrip(), markup=False)
+        out.print(_plain(directory.spec_text().rstrip()))
+
+
+def _plain(text: str) -> str:
+    """Return what shows a text from a file as it is: neither markup nor control characters have any effect."""
+    return escape(visible(text))
 
 
 def _summary(directory: Any) -> dict[str, Any]:
@@ -78,9 +95,29 @@ def _summary(directory: Any) -> dict[str, Any]:
         StoreError: it is damaged, or lacks what is shown.
     """
     summary: dict[str, Any] = {**directory.summary(), "status": directory.status()}
-    if lacking := SHOWN - set(summary):
-        raise StoreError(f"{directory.path / directory.SUMMARY} is damaged: it lacks {', '.join(sorted(lacking))}")
+    path = directory.path / directory.SUMMARY
+    if lacking := set(SHOWN) - set(summary):
+        raise StoreError(f"{path} is damaged: it lacks {', '.join(sorted(lacking))}")
+    if not _is_sound(summary):
+        raise StoreError(f"{path} is damaged: what it holds is not of the kind that belongs there")
     return summary
+
+
+def _is_sound(summary: dict[str, Any]) -> bool:
+    """Whether what is shown of a summary is of the types that a run writes."""
+    if not all(isinstance(summary[key], types) for key, types in SHOWN.items()):
+        return False
+    best, test, metric = summary["best"], summary["test"], summary["spec"].get("training.monitor.metric")
+    return (
+        isinstance(best.get("epoch"), int | None)
+        and _are_metrics(best.get("metrics"))
+        and (test is None or _are_metrics(test))
+        and isinstance(metric, str | None)
+    )
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, int | float | None) for each in value.values())
 
 
 def _row(directory: Any) -> dict[str, Any]:

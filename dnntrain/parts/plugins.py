@@ -61,6 +61,9 @@ def load_file(path: Path) -> str:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise UsageError(f"the plugin {path} is not valid Python: {error}") from error
     except BaseException:
         del sys.modules[name]
         raise

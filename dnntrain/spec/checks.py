@@ -32,6 +32,7 @@ class Check:
 
 
 CHECKS: Final[list[Check]] = []
+MOST_THREADS: Final = 1024
 
 
 def check(spec: Spec, wrong: Iterable[KeyPath] = ()) -> list[Problem]:
@@ -53,6 +54,17 @@ def _reads(*paths: str) -> Callable[[_Find], _Find]:
         return find
 
     return decorator
+
+
+@_reads("training.threads")
+def _threads_can_be_made(spec: Spec) -> Iterator[Problem]:
+    threads = spec.training.threads
+    if isinstance(threads, int) and threads > MOST_THREADS:
+        yield spec.problem(
+            "training.threads",
+            f"{threads:,} threads are more than any machine has use for; the limit is {MOST_THREADS:,}",
+            "write auto, or the number of cores",
+        )
 
 
 @_reads("data.validation", "training.monitor")

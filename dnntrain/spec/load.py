@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,10 @@ from dnntrain.spec.problems import MISSING, problems
 from dnntrain.spec.remainder import remainder
 from dnntrain.spec.schema import Spec
 from dnntrain.yamltext import KeyPath, Marks
+from dnntrain.yamltext.page import MAX_CHARACTERS
+
+# A character takes four bytes at most.
+_MOST_BYTES: Final = 4 * MAX_CHARACTERS + 4
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
@@ -101,18 +105,27 @@ def dump(spec: Spec) -> str:
 
 
 def _read(path: Path) -> bytes:
+    """Read a file, as much of it as it takes to see that it is too long to be an experiment."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES)
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not an experiment file") from None
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {shorten(str(path), 400)}: {error.strerror}") from error
+    except ValueError:
+        raise UsageError(f"there is no file {path}: no name can hold the character U+0000") from None
 
 
 def _identity(source: str, folder: Path) -> Path:
-    return (folder / Path(source).name).resolve()
+    return _resolved(folder / Path(source).name)
+
+
+def _resolved(path: Path) -> Path:
+    # Not Path.resolve, which raises for links that lead to themselves.
+    return Path(os.path.realpath(path))
 
 
 def _not_a_mapping(value: Any, mark: Mark) -> Problem:
@@ -159,9 +172,14 @@ class _Reading:
         if not os.path.exists(path):
             elsewhere = read_path(link.content)
             path = elsewhere if os.path.exists(elsewhere) else path
-        if path.resolve() in chain:
-            names = " -> ".join(each.name for each in (*chain, path.resolve()))
-            return self._refused("these files extend each other in a circle", link.mark, names)
+        resolved = _resolved(path)
+        if resolved in chain:
+            names = " -> ".join(each.name for each in (*chain, resolved))
+            return self._refused("these files extend each other in a circle", link.mark, shorten(names, 500))
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            # Reading it might never end.
+            message = f"{shorten(str(path), 500)} is a pipe or a device"
+            return self._refused(message, link.mark, "extends: base.yaml")
         try:
             text = _read(path)
         except UsageError as error:
@@ -169,7 +187,7 @@ class _Reading:
                 shorten(str(error), 500), link.mark, "a path starts at the folder of the file that writes it"
             )
         try:
-            base = self.file(text, str(path), path.parent, chain=(*chain, path.resolve()))
+            base = self.file(text, str(path), path.parent, chain=(*chain, resolved))
         except SpecError as error:
             self.found += error.problems
             return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,6 +10,7 @@ import numpy as np
 
 from dnntrain.errors import DataError
 from dnntrain.parts.datasets.base import ARRAY_NAMES, Decoded, Layout, Source, datasets, require, stamps
+from dnntrain.parts.datasets.decoding import archived, numpy_file
 from dnntrain.registry import ReadPath
 
 _CHANNELS = (1, 3, 4)
@@ -68,17 +67,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: the file is no archive, is damaged, or lacks an array.
     """
-    try:
-        with path.open("rb") as stream:
-            if stream.read(2) not in (b"PK", b"\x93N"):
-                raise DataError(f"npz: {path} is damaged, or not a NumPy archive, which numpy.savez writes")
-            stream.seek(0)
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"npz: {path} holds one array without a name; numpy.savez(x_train=...) gives names")
-            return {name: _read_array(path, archive, name) for name in _wanted(path, archive.files)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"npz: {path} is damaged, or not a NumPy archive: {error}") from error
+    with numpy_file(f"npz: {path} is damaged, or not a NumPy archive"), path.open("rb") as stream:
+        if stream.read(2) not in (b"PK", b"\x93N"):
+            raise DataError(f"npz: {path} is damaged, or not a NumPy archive, which numpy.savez writes")
+        stream.seek(0)
+        archive = np.load(stream, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"npz: {path} holds one array without a name; numpy.savez(x_train=...) gives names")
+        return {name: _read_array(path, archive, name) for name in _wanted(path, archive.files)}
 
 
 def _wanted(path: Path, names: list[str]) -> tuple[str, ...]:
@@ -91,16 +87,15 @@ def _wanted(path: Path, names: list[str]) -> tuple[str, ...]:
 
 
 def _read_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        array: np.ndarray = archive[name]
-    except ValueError as error:
-        if "allow_pickle" in str(error):
+    with numpy_file(f"npz: {path}: {name} is damaged"):
+        try:
+            array = archived(archive, name)
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
             raise DataError(
                 f"npz: {path}: {name} holds Python objects, which are not read; store numbers of one shape and type"
             ) from error
-        raise DataError(f"npz: {path}: {name} is damaged: {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"npz: {path}: {name} is damaged: {error}") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"npz: {path}: {name} is of type {array.dtype}; numbers are needed")
     if not array.size:
@@ -157,6 +152,8 @@ def _targets(path: Path, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | N
     """Turn y_train into class indices and class names, or into float32 targets and None."""
     y = _flat(y)
     if y.dtype.kind == "f":
+        if y.ndim > 2:
+            raise DataError(f"npz: {path}: y_train {_form(y)} does not hold targets, which are (N,) or (N, K)")
         _refuse_one_hot(path, y)
         return _finite(path, "y_train", y), None
     labels = _labels(path, "y_train", y)
@@ -198,6 +195,8 @@ def _labels(path: Path, name: str, y: np.ndarray) -> np.ndarray:
         )
     if y.min() < 0:
         raise DataError(f"npz: {path}: {name} holds the label {y.min()} at index {y.argmin()}; classes count from 0")
+    if y.max() > np.iinfo(np.int64).max:
+        raise DataError(f"npz: {path}: {name} holds {y.max()} at index {y.argmax()}, which is no class index")
     return y.astype(np.int64)
 
 

@@ -127,12 +127,16 @@ def require(path: Path, *, dataset: str, kind: Literal["file", "folder"]) -> Non
     Raises:
         DataError: it is not there, or it is a file where a folder is needed, or the other way round.
     """
-    if not path.exists():
+    # os.path answers where pathlib raises: for a name that is too long, or below a folder that may not be entered.
+    if not os.path.exists(path):
         raise DataError(
             f"{dataset}: there is no {kind} {path}\n"
             "    a relative path starts at the folder of the YAML file that wrote it, then at DNNTRAIN_DATA"
         )
-    if kind == "file" and path.is_dir():
-        raise DataError(f"{dataset}: {path} is a folder; a file is needed here")
-    if kind == "folder" and not path.is_dir():
+    if kind == "folder" and not os.path.isdir(path):
         raise DataError(f"{dataset}: {path} is a file; a folder is needed here")
+    if kind == "file" and os.path.isdir(path):
+        raise DataError(f"{dataset}: {path} is a folder; a file is needed here")
+    if kind == "file" and not os.path.isfile(path):
+        # Reading a pipe or a device might never end.
+        raise DataError(f"{dataset}: {path} is a pipe or a device; a file is needed here")

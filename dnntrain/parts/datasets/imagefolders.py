@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from dnntrain.errors import DataError, suggest
 from dnntrain.parts.datasets.base import Decoded, Source, datasets, require
+from dnntrain.parts.datasets.decoding import picture
 from dnntrain.registry import ReadPath
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -164,18 +164,13 @@ def _read(file: str) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], bool]:
     Raises:
         DataError: the picture cannot be read, or its values do not fit into bytes.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            mode = image.mode
-            if mode not in _GRAY_MODES | _COLOR_MODES:
-                raise DataError(
-                    f"image_folder: {file} is of mode '{mode}', which has more than 8 bits per value; "
-                    "convert it to 8 bits, or store the pictures as float32 in an npz file"
-                )
-            # Pillow warns when it drops the transparency of a palette; by way of RGBA it does not.
-            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-            return np.asarray(rgb), mode in _GRAY_MODES
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"image_folder: {file} cannot be read as a picture: {error}") from error
+    with picture(file, f"image_folder: {file} cannot be read as a picture") as image:
+        mode = image.mode
+        if mode not in _GRAY_MODES | _COLOR_MODES:
+            raise DataError(
+                f"image_folder: {file} is of mode '{mode}', which has more than 8 bits per value; "
+                "convert it to 8 bits, or store the pictures as float32 in an npz file"
+            )
+        # Pillow warns when it drops the transparency of a palette; by way of RGBA it does not.
+        rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+        return np.asarray(rgb), mode in _GRAY_MODES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from dnntrain.errors import DataError
+from dnntrain.parts.datasets.decoding import archived, numpy_file, picture
 
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 ARRAY_KEYS: Final = ("x", "x_test", "arr_0")
@@ -57,9 +58,10 @@ def read_inputs(paths: Sequence[Path], shape: tuple[int, ...], *, full_scale: fl
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
+        # os.path answers where pathlib raises: for a name that is too long, or below a folder that may not be entered.
+        if os.path.isdir(path):
             yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
-        elif path.exists():
+        elif os.path.isfile(path):
             yield path
         else:
             raise DataError(f"there is no file {path}")
@@ -71,16 +73,11 @@ def _floats(pieces: list[np.ndarray]) -> np.ndarray:
 
 def _picture(path: Path, shape: tuple[int, ...], full_scale: float) -> np.ndarray:
     """Read one picture as (channels, height, width)."""
-    from PIL import Image, UnidentifiedImageError
-
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise DataError(f"{path}: the network takes samples of shape {shape}, which a picture is not; give it an array")
     channels, height, width = shape
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture: {error}") from error
+    with picture(path, f"{path} cannot be read as a picture") as image:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     if pixels.shape[:2] != (height, width):
         found = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise DataError(f"{path} is {found} pixels, but the network takes {width} x {height}; resize it first")
@@ -91,17 +88,14 @@ def _picture(path: Path, shape: tuple[int, ...], full_scale: float) -> np.ndarra
 
 
 def _array(path: Path) -> np.ndarray:
-    try:
-        loaded = np.load(path, allow_pickle=False)
+    with numpy_file(f"{path} is damaged, or not a NumPy file"), path.open("rb") as stream:
+        loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         key = next((key for key in ARRAY_KEYS if key in loaded.files), None)
         if key is None:
             raise DataError(f"{path} holds {', '.join(loaded.files)}; the samples must be called one of {ARRAY_KEYS}")
-        found: np.ndarray = loaded[key]
-        return found
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged, or not a NumPy file: {error}") from error
+        return archived(loaded, key)
 
 
 def _arranged(array: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:

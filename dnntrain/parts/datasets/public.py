@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ from dnntrain.registry import ReadPath
 _IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _CIFAR10_NAMES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 _IDX_UINT8 = 0x08
+_IDX_AXES = (1, 3)  # labels, pictures
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _source(public: _Public, root: Path | None) -> Source:
     folder = root or data_folder()
     files = [folder / name for name in public.files]
     load = partial(public.decode, public, folder)
-    if all(file.is_file() for file in files):
+    if all(os.path.isfile(file) for file in files):
         return Source(load=load, key={"files": stamps(files)})
     return Source(load=load, fetch=partial(_download, public, folder))
 
@@ -199,10 +201,10 @@ def _read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     axes = content[3] if len(content) > 3 else 0
     header = 4 + 4 * axes
-    if content[:3] != bytes((0, 0, _IDX_UINT8)) or not axes or len(content) < header:
+    if content[:3] != bytes((0, 0, _IDX_UINT8)) or axes not in _IDX_AXES or len(content) < header:
         raise DataError(f"{path} is damaged: it does not start like an IDX file of bytes; remove it to have it again")
     shape = tuple(int(length) for length in np.frombuffer(content, dtype=">u4", count=axes, offset=4))
-    promised = header + int(np.prod(shape, dtype=np.int64))
+    promised = header + math.prod(shape)
     if len(content) != promised:
         raise DataError(
             f"{path} is damaged: it has {len(content):,} bytes, its header promises {promised:,}; "

@@ -30,6 +30,8 @@ _Reader = Callable[[Path, "pa.Schema | None"], "pa.Table"]
 _TEST_SEED = 0
 # Integers with more distinct values than this, and more than one in ten rows, are hardly class labels.
 _MANY_CLASSES = 50
+# A column with more texts than this is a name or a number of each row, and one-hot it would fill the memory.
+_MOST_CATEGORIES = 10_000
 
 
 @datasets.register(
@@ -167,7 +169,14 @@ class _Encoder:
     @classmethod
     def fit(cls, rows: _Rows, names: Sequence[str]) -> _Encoder:
         types = {name: rows.table.schema.field(name).type for name in names}
-        return cls({name: rows.categories(name) if _is_categorical(types[name]) else None for name in names})
+        found = {name: rows.categories(name) if _is_categorical(types[name]) else None for name in names}
+        for name, categories in found.items():
+            if categories is not None and len(categories) > _MOST_CATEGORIES:
+                raise DataError(
+                    f"{rows.path}: column '{name}' holds {len(categories):,} different texts, each of which would be "
+                    f"a feature; the limit is {_MOST_CATEGORIES:,}. Name the other columns in 'features'"
+                )
+        return cls(found)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,6 +210,15 @@ def _source(request: _Request, read: _Reader) -> Source:
 
 
 def _decode(request: _Request, read: _Reader) -> Decoded:
+    try:
+        return _tabulated(request, read)
+    except UnicodeDecodeError as error:
+        # Arrow looks at names and texts no sooner than they are wanted.
+        files = " or ".join(str(path) for path in (request.path, request.test) if path is not None)
+        raise DataError(f"{request.dataset}: {files} holds text that is not UTF-8: {error}") from error
+
+
+def _tabulated(request: _Request, read: _Reader) -> Decoded:
     target = request.target
     train = _rows(read, request.path, None, target, request.features, request.missing)
     names = [name for name in train.table.column_names if name != target]
@@ -255,7 +273,7 @@ def _read_csv(delimiter: str, path: Path, like: pa.Schema | None) -> pa.Table:
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, column_types=text),
         )
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"csv: {path} cannot be read: {error}") from error
 
 
@@ -267,7 +285,7 @@ def _read_parquet(path: Path, like: pa.Schema | None) -> pa.Table:
         # As a stream, so that folders named like `year=2024` above the file do not become columns.
         with path.open("rb") as stream:
             return arrow_parquet.read_table(stream)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"parquet: {path} cannot be read: {error}") from error
 
 

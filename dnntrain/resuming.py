@@ -76,12 +76,18 @@ def pinned(spec: Spec, environment: Mapping[str, Any]) -> Spec:
     return spec.model_copy(update={"training": training.model_copy(update=chosen)})
 
 
-def unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say what differs between two environments so that the numbers may differ in their last bits."""
+def unlike(before: Mapping[str, Any], now: Mapping[str, Any], *, asked: Collection[str] = ()) -> list[str]:
+    """Say what differs between two environments so that the numbers may differ in their last bits.
+
+    Args:
+        before: when the run began.
+        now: of this process.
+        asked: keys of the file that were changed, so that their being different is no news.
+    """
     return [
         f"another {what} than the run began with ({before.get(key)}, now {now.get(key)}): numbers may differ slightly"
         for key, what in _ALIKE.items()
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and f"training.{key}" not in asked
     ]
 
 

@@ -160,7 +160,7 @@ def resume(
             built = _build(spec, data, placement, test=test)
             now = _environment(spec, built, data, placement)
             session = _Session(directory, spec, data, built, observers, test=test)
-            session.remarks += unlike(environment, now)
+            session.remarks += unlike(environment, now, asked=[change.key for change in found])
             session.remarks += [f"from here on {change}" for change in found]
             session.go_on(latest(directory, placement.device), afresh(session.trainer, found), retried=bool(overrides))
             directory.write_spec(specs.dump(spec))

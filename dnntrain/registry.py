@@ -33,8 +33,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dnntrain.errors import RegistrationError, shorten, suggest
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+LARGEST = 1e18  # squared it is still a number in single precision, which ends at 3e38
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]

@@ -210,7 +210,7 @@ def test_divergence_is_recorded(tmp_path: Path) -> None:
     mapping = {
         **SMALL,
         "model": {"architecture": {"name": "mlp", "hidden": [16]}, "activation": "identity"},
-        "optimizer": {"name": "sgd", "lr": 1e30},
+        "optimizer": {"name": "sgd", "lr": 1e18},
     }
     with pytest.raises(DivergedError, match="not finite"):
         dnntrain.train(mapping, runs=tmp_path)

@@ -29,6 +29,7 @@ from dnntrain.cli.output import (
     table,
     user_errors,
 )
+from dnntrain.errors import visible
 
 
 def run(
@@ -174,7 +175,7 @@ def predict(
                 if each.spread is None
                 else [f"{100 * each.spread[name]:.1f} %" if each.label else _numbers(each.spread)]
             )
-            rows.add_row(escape(each.name), escape(best), *spread)
+            rows.add_row(escape(visible(each.name)), escape(visible(best)), *spread)
         console().print(rows)
 
 
@@ -304,7 +305,7 @@ def _report(record: Any, *, quiet: bool, json: bool) -> None:
         out.print(lines)
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
-    out.print(f"[bold]{escape(str(path))}[/bold]")
+    out.print(f"[bold]{escape(visible(str(path)))}[/bold]")
 
 
 def _numbers(values: dict[str, float]) -> str:

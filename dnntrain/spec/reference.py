@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from dnntrain.registry import ByShape, Options, Pick, WordOr, article, families, plain
+from dnntrain.registry import LARGEST, ByShape, Options, Pick, WordOr, article, families, plain
 from dnntrain.spec.forms import annotated, even, fields, flow, models
 from dnntrain.spec.schema import OneOrMore, Spec
 
@@ -92,7 +92,9 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
     found = []
     for mark in metadata:
         for part in (mark, *getattr(mark, "metadata", ())):
-            found += [f"{sign} {flow(even(getattr(part, key)))}" for key, sign in symbols.items() if hasattr(part, key)]
+            bounds = {sign: getattr(part, key) for key, sign in symbols.items() if hasattr(part, key)}
+            # The end of what a number format holds tells a reader nothing.
+            found += [f"{sign} {flow(even(bound))}" for sign, bound in bounds.items() if bound != LARGEST]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -20,7 +20,7 @@ from dnntrain.parts.augmentations.base import (
     like,
     rectangles,
 )
-from dnntrain.registry import Positive, PositiveInt, Unit
+from dnntrain.registry import Positive, Unit
 
 _ATTEMPTS = 10
 
@@ -133,7 +133,7 @@ class RandomErasing(PictureAugmentation):
     equation="x'[c, i, j] = x[c, i + a, j + b], 0 outside; a, b ~ U{-padding, ..., padding}",
     cite="arXiv:1409.5185; arXiv:1512.03385, section 4.2",
 )
-def random_crop(*, padding: PositiveInt = 4) -> Augmentation:
+def random_crop(*, padding: Annotated[int, Field(gt=0, le=256)] = 4) -> Augmentation:
     """Pad each picture with zeros on all sides and cut a window of the old size out of it.
 
     torchvision's RandomCrop can also cut smaller windows; here training and evaluation see one size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,59 @@ def test_run_with_json_prints_the_summary_alone(workplace: Path) -> None:
     summary = json.loads(call("run", "tiny.yaml", "--json").stdout)
     assert summary["status"] == "completed"
     assert summary["epochs"] == 2
+
+
+def test_a_run_goes_on_with_more_to_do(workplace: Path) -> None:
+    directory = call("run", "tiny.yaml", "-q", "--test").stdout.strip()
+    again = call("resume", "last", "-q")
+    assert (again.exit_code, again.stdout.strip()) == (0, directory)
+    assert "has come to its end" in again.stderr
+    more = call("resume", "tiny", "--set", "training.epochs=3", "--set", "optimizer.lr=0.01")
+    assert more.exit_code == 0
+    assert more.stdout.startswith("epoch 3/3")
+    assert "test, with those weights" in more.stdout
+    assert more.stderr.splitlines() == [
+        "from here on optimizer.lr: 0.001 -> 0.01",
+        "from here on training.epochs: 2 -> 3",
+    ]
+    summary = json.loads(call("resume", directory, "--json").stdout)
+    assert (summary["epochs"], summary["status"]) == (3, "completed")
+
+
+def test_a_run_is_resumed_or_started(workplace: Path) -> None:
+    first = call("run", "tiny.yaml", "-q", "--resume-or-start")
+    second = call("run", "tiny.yaml", "-q", "--resume-or-start")
+    other = call("run", "tiny.yaml", "-q", "--resume-or-start", "--seed", "4")
+    assert first.stdout == second.stdout != other.stdout
+    assert "has come to its end" in second.stderr
+    assert len(list((workplace / "runs").iterdir())) == 2
+
+
+def test_what_cannot_be_resumed_is_a_wrong_command(workplace: Path) -> None:
+    call("run", "tiny.yaml", "-q")
+    result = call("resume", "last", "--set", "model.activation=elu")
+    assert result.exit_code == 2
+    assert "need a run of their own" in result.stderr
+    assert call("resume", "nothing").exit_code == 2
+
+
+def test_resuming_is_proved(workplace: Path) -> None:
+    result = call("verify-resume", "tiny.yaml")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("identical: stopped after the steps ")
+    told = json.loads(call("verify-resume", "tiny.yaml", "--json", "--set", "training.epochs=1").stdout)
+    assert told["identical"] is True
+    assert told["first"] is None
+
+
+def test_a_resume_that_is_not_exact_is_told(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dnntrain.training.batches.Batches.load_state_dict", lambda self, state: None)
+    result = call("verify-resume", "tiny.yaml")
+    assert result.exit_code == 1
+    first, *rest = result.stdout.splitlines()
+    assert re.fullmatch(r"different: batches\.\w+ is the first of \d+", first)
+    assert any(line.startswith("    right after being restored: batches.") for line in rest)
+    assert any(line.startswith("    at the end: last.pt: ") for line in rest)
 
 
 def test_shortcuts_have_the_last_word(workplace: Path) -> None:

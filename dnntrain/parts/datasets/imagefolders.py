@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dnntrain import interruption
 from dnntrain.errors import DataError, suggest
 from dnntrain.parts.datasets.base import Decoded, Source, datasets, require
 from dnntrain.parts.datasets.decoding import picture
@@ -138,6 +139,7 @@ def _decode_split(files: Sequence[str], first: str, size: tuple[int, int]) -> tu
     x = np.empty((len(files), 3, height, width), dtype=np.uint8)
 
     def decode(row: int) -> bool:
+        interruption.check()
         pixels, gray = _read(files[row])
         if pixels.shape[:2] != (height, width):
             raise DataError(

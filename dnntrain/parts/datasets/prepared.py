@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from dnntrain import interruption
 from dnntrain.parts.datasets.base import ARRAY_NAMES, Arrays, Decoded, Source, cache_folder
 from dnntrain.registry import Choice, plain
 
@@ -74,6 +75,7 @@ def fingerprint(decoded: Decoded) -> str:
         content.update(f"{name} {array.dtype.str} {array.shape};".encode())
         data = np.ascontiguousarray(array).data.cast("B")
         for start in range(0, len(data), _HASH_STEP):
+            interruption.check()
             content.update(data[start : start + _HASH_STEP])
     content.update(json.dumps(decoded.classes).encode())
     return content.hexdigest()
@@ -136,6 +138,7 @@ def _store(arrays: Arrays, key: Mapping[str, Any], folder: Path) -> None:
 def _write(arrays: Arrays, key: Mapping[str, Any], folder: Path) -> None:
     checks = {}
     for name, array in arrays.arrays().items():
+        interruption.check()
         with (folder / f"{name}.npy").open("w+b") as stream:
             np.save(stream, array, allow_pickle=False)
             _sync(stream)

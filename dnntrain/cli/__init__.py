@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import experiments, files, runs
+from dnntrain.cli import experiments, files, manage, runs
 
 app = typer.Typer(
     name="dnntrain",
@@ -32,6 +32,10 @@ app.command("schema")(files.schema)
 app.command("init")(files.init)
 app.command("ls")(runs.ls)
 app.command("show")(runs.show)
+app.command("tag")(manage.tag)
+app.command("note")(manage.note)
+app.command("rm")(manage.rm)
+app.command("gc")(manage.gc)
 
 
 @app.callback(invoke_without_command=True)

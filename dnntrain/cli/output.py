@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dnntrain.errors import DnntrainError, Interrupted
+from dnntrain.errors import DnntrainError, Interrupted, UsageError
 from dnntrain.store import finite
 
 INTERRUPTED: Final = 130
@@ -55,6 +55,18 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         _explain("interrupted", interrupt)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def confirmed(question: str) -> bool:
+    """Ask on a terminal; elsewhere nobody answers, which is no.
+
+    Raises:
+        UsageError: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Say --yes where there is no terminal to ask on")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def unhear() -> None:
@@ -117,3 +129,20 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def span(seconds: float) -> str:
+    """Write an age in its largest unit: 40 s, 5 min, 3 h, 12 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def volume(count: float) -> str:
+    """Write a number of bytes as people read it."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
 
-from dnntrain.cli.output import Json, Run, RunsDir, console, duration, figure, figures, print_json, table, user_errors
+from dnntrain.cli.output import (
+    Json,
+    Run,
+    RunsDir,
+    console,
+    duration,
+    figure,
+    figures,
+    print_json,
+    span,
+    table,
+    user_errors,
+    volume,
+)
 from dnntrain.errors import StoreError, visible
 
 _NUMBER: Final = (int, float)
@@ -42,12 +56,16 @@ def ls(
             shown = visible(str(folder), keep="")
             out.print(f"no runs in {shown}; train one with: dnntrain run CONFIG --runs-dir {shown}", markup=False)
             return
-        listed = table("run", "status", ">epochs", ">best", ">time")
+        listed = table("run", "status", ">epochs", ">best", ">time", ">age", ">size", "tags")
         for row in rows:
             best = f"{row['metric']} {figure(row['metric'], row['best'])}" if row["metric"] else "-"
             epochs = str(row["epochs"]) if row["epochs"] is not None else "-"
             time = duration(row["seconds"]) if row["seconds"] is not None else "-"
-            listed.add_row(_plain(row["run"]), row["status"], epochs, _plain(best), time)
+            age = span(row["age"]) if row["age"] is not None else "-"
+            tags = _plain(" ".join(row["tags"]))
+            listed.add_row(
+                _plain(row["run"]), row["status"], epochs, _plain(best), time, age, volume(row["size"]), tags
+            )
         out.print(listed)
 
 
@@ -58,7 +76,7 @@ def show(
 ) -> None:
     """Tell about one run: how it ended, what it reached, and what it was."""
     with user_errors():
-        from dnntrain.store import find
+        from dnntrain.store import find, housekeeping
 
         directory = find(run, runs_dir)
         summary = _summary(directory)
@@ -79,8 +97,16 @@ def show(
                     out.print(_plain(f"{part}, epoch {best['epoch']} (best):   {line}"))
         if summary["test"]:
             out.print(_plain(f"test, with those weights:   {figures(summary['test'], 'test')}"))
+        notes = directory.notes()
+        if tags := notes.get("tags"):
+            out.print(_plain(f"tags: {' '.join(map(str, tags))}"))
+        for each in notes.get("notes", []):
+            out.print(_plain(f"{each['time']}: {each['text']}"))
         out.print()
         out.print(_plain(directory.spec_text().rstrip()))
+        out.print()
+        for path, size in housekeeping.files(directory):
+            out.print(_plain(f"{volume(size):>9}  {path}"))
 
 
 def _plain(text: str) -> str:
@@ -122,25 +148,34 @@ def _are_metrics(value: Any) -> bool:
 
 def _row(directory: Any) -> dict[str, Any]:
     """Return what `ls` shows of a run; a damaged one is shown as such."""
+    from dnntrain.store import housekeeping
+
+    started = directory.started
+    row: dict[str, Any] = {
+        "run": directory.name,
+        "status": "damaged",
+        "epochs": None,
+        "metric": None,
+        "best": None,
+        "seconds": None,
+        "age": (datetime.now() - started).total_seconds() if started else None,
+        "size": housekeeping.size(directory),
+        "tags": [],
+        "error": None,
+    }
     try:
         summary = _summary(directory)
+        tags = directory.notes().get("tags", [])
     except StoreError as error:
-        return {
-            "run": directory.name,
-            "status": "damaged",
-            "epochs": None,
-            "metric": None,
-            "best": None,
-            "seconds": None,
-            "error": str(error),
-        }
+        return {**row, "error": str(error)}
     metric = summary["spec"].get("training.monitor.metric")
     return {
-        "run": directory.name,
+        **row,
         "status": summary["status"],
         "epochs": summary["epochs"],
         "metric": metric,
         "best": summary["best"]["metrics"].get(metric),
         "seconds": summary["seconds"],
+        "tags": list(map(str, tags)) if isinstance(tags, list) else [],
         "error": summary["error"],
     }

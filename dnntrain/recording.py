@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -105,15 +106,20 @@ class Recorder(Hook):
         with self._beside("log.txt"):
             self._directory.sync_log()
 
-    def go_on(self, run: RunView, record: Mapping[str, float]) -> None:
+    def go_on(self, run: RunView, record: Mapping[str, float], path: Path | None) -> None:
         """Take up the record where a saved state of training leaves it.
 
-        Rows past the state are cut off, and the best checkpoint is that of the state again.
+        Rows and kept checkpoints past the state are taken away, and the best checkpoint is that of the state again.
 
         Args:
             run: training, gone to the state.
             record: what `save` wrote of the record itself.
+            path: the checkpoint that holds the state; None for the start of training.
         """
+        self._directory.drop_step_checkpoints(after=run.step)
+        if path == self._directory.checkpoint(self._directory.LAST):
+            # Whoever saved it may have been killed before it was kept.
+            self._directory.keep_checkpoint(run.step, self._checkpoint.keep)
         self._earlier = {**self._earlier, **record}
         self._started = time.monotonic()
         self._samples = self._training_seconds = 0.0

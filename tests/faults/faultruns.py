@@ -33,6 +33,7 @@ FORKED.set_forkserver_preload(
         "dnntrain.cli",
         "dnntrain.cli.live",
         "dnntrain.verifying",
+        "torch._dynamo",  # which the first optimizer imports
         "sklearn.datasets",
         "tensorboard.compat.proto.summary_pb2",
         "tensorboard.summary.writer.event_file_writer",

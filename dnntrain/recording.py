@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from typing_extensions import override
@@ -101,7 +101,7 @@ class Recorder(Hook):
         """Save the state of training, and make durable what was written before."""
         state = {"schema": CHECKPOINT_SCHEMA, "training": run.state_dict(), "record": self._spent()}
         self._directory.sync_metrics()
-        self._directory.save_checkpoint(self._directory.LAST, lambda file: torch.save(state, file))
+        self._directory.save_checkpoint(self._directory.LAST, lambda file: _save(state, file))
         self._directory.keep_checkpoint(run.step, self._checkpoint.keep)
         with self._beside("log.txt"):
             self._directory.sync_log()
@@ -152,7 +152,7 @@ class Recorder(Hook):
             "epoch": run.best_epoch,
             "metrics": run.best_row,
         }
-        self._directory.save_checkpoint(self._directory.BEST, lambda file: torch.save(content, file))
+        self._directory.save_checkpoint(self._directory.BEST, lambda file: _save(content, file))
 
     def summarize(self, status: str, *, stop_reason: str | None = None, error: str | None = None) -> dict[str, Any]:
         """Write summary.json as things stand, and return it."""
@@ -231,6 +231,21 @@ class StepCheckpoints(Hook):
         if due:
             self._recorder.save(run)
             self._saved = time.monotonic()
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint to a file.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # Of a write that failed, torch tells only that it could not finish the archive afterwards.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _is_of_epoch(directory: RunDirectory, epoch: int | None) -> bool:

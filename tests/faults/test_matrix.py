@@ -1,4 +1,4 @@
-"""Stopped and resumed, every experiment ends the same: stops x optimizers x schedules x precisions x noise, by pairs."""
+"""Stopped and resumed, experiments end the same: stops, optimizers, schedules, precisions and noise, by pairs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def every_pair() -> set[Pair]:
 
 
 def covering() -> list[Case]:
-    """Return cases that together have every pair: each time, of some drawn at random, the one with the most new pairs."""
+    """Return cases that together have every pair: each time, of some drawn at random, the one with most new pairs."""
     draw, missing, cases = random.Random(0), every_pair(), []
     everything = possible()
     while missing:

@@ -249,6 +249,24 @@ class DieWithoutLast:
         os.link, os.replace = refused, once
 
 
+def test_cut_off_before_the_last_step_was_kept_it_is_kept_later(
+    whole: RunDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = RunDirectory.keep_checkpoint
+
+    def until_the_end(run: RunDirectory, step: int, kept: int) -> None:
+        if step == 40:
+            cut()
+        keep(run, step, kept)
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(RunDirectory, "keep_checkpoint", until_the_end)
+        dnntrain.train(EXPERIMENT, runs=folder)
+    run = only_run(folder)
+    assert "step-00000040.pt" not in [path.name for path in run.step_checkpoints()]
+    ends_like(whole, run)
+
+
 def truncated(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

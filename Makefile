@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs results bench clean
+.PHONY: help run test soak check format docs results bench clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,6 +16,10 @@ run: $(READY) ## train the embedded default end to end and show the result
 test: $(READY) ## run the whole test suite
 	@echo "make test: running the test suite with pytest, one worker a core"
 	$(BIN)/python -m pytest -n auto
+
+soak: $(READY) ## kill, starve and fuzz for minutes, and say how often
+	@echo "make soak: running tests/faults at full length"
+	DNNTRAIN_SOAK=1 DNNTRAIN_SOAK_SECONDS=60 $(BIN)/python -m pytest tests/faults
 
 check: $(READY) ## lint, formatting, types and generated docs, all without changing anything
 	$(BIN)/ruff check .

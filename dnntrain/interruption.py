@@ -21,6 +21,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 _asked: int | None = None
 _listening = False
+_mask: set[signal.Signals | int] | None = None
 
 
 @contextmanager
@@ -61,6 +62,20 @@ def _note(number: int, frame: FrameType | None) -> None:
     _asked = number
 
 
+def _hold_back() -> None:
+    """Keep signals waiting while the process forks: one to the child must not meet the handler of its parent."""
+    global _mask
+    if _listening:
+        _mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _let_through() -> None:
+    global _mask
+    if _mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+        _mask = None
+
+
 def _forget_in_child() -> None:
     """Give a forked child the usual handlers: whoever ends it does not want it to wait for a training step."""
     global _asked, _listening
@@ -68,6 +83,7 @@ def _forget_in_child() -> None:
         _asked, _listening = None, False
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _let_through()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_forget_in_child)

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from typing_extensions import override
@@ -100,20 +101,25 @@ class Recorder(Hook):
         """Save the state of training, and make durable what was written before."""
         state = {"schema": CHECKPOINT_SCHEMA, "training": run.state_dict(), "record": self._spent()}
         self._directory.sync_metrics()
-        self._directory.save_checkpoint(self._directory.LAST, lambda file: torch.save(state, file))
+        self._directory.save_checkpoint(self._directory.LAST, lambda file: _save(state, file))
         self._directory.keep_checkpoint(run.step, self._checkpoint.keep)
         with self._beside("log.txt"):
             self._directory.sync_log()
 
-    def go_on(self, run: RunView, record: Mapping[str, float]) -> None:
+    def go_on(self, run: RunView, record: Mapping[str, float], path: Path | None) -> None:
         """Take up the record where a saved state of training leaves it.
 
-        Rows past the state are cut off, and the best checkpoint is that of the state again.
+        Rows and kept checkpoints past the state are taken away, and the best checkpoint is that of the state again.
 
         Args:
             run: training, gone to the state.
             record: what `save` wrote of the record itself.
+            path: the checkpoint that holds the state; None for the start of training.
         """
+        self._directory.drop_step_checkpoints(after=run.step)
+        if path == self._directory.checkpoint(self._directory.LAST):
+            # Whoever saved it may have been killed before it was kept.
+            self._directory.keep_checkpoint(run.step, self._checkpoint.keep)
         self._earlier = {**self._earlier, **record}
         self._started = time.monotonic()
         self._samples = self._training_seconds = 0.0
@@ -146,7 +152,7 @@ class Recorder(Hook):
             "epoch": run.best_epoch,
             "metrics": run.best_row,
         }
-        self._directory.save_checkpoint(self._directory.BEST, lambda file: torch.save(content, file))
+        self._directory.save_checkpoint(self._directory.BEST, lambda file: _save(content, file))
 
     def summarize(self, status: str, *, stop_reason: str | None = None, error: str | None = None) -> dict[str, Any]:
         """Write summary.json as things stand, and return it."""
@@ -225,6 +231,21 @@ class StepCheckpoints(Hook):
         if due:
             self._recorder.save(run)
             self._saved = time.monotonic()
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint to a file.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # Of a write that failed, torch tells only that it could not finish the archive afterwards.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _is_of_epoch(directory: RunDirectory, epoch: int | None) -> bool:

@@ -220,13 +220,13 @@ class _Session:
         trainer = self.trainer
         if found is None:
             self.remarks.append("there is no checkpoint yet: training starts over")
-            self.recorder.go_on(trainer, {})
+            self.recorder.go_on(trainer, {}, None)
             return
         checkpoint, path = found
         restore(trainer, checkpoint["training"], path, reset=reset)
         if retried:
             trainer.stop_reason = None
-        self.recorder.go_on(trainer, checkpoint["record"])
+        self.recorder.go_on(trainer, checkpoint["record"], path)
         where = f"step {trainer.epoch_step} of epoch {trainer.epoch}" if trainer.inside else f"epoch {trainer.epoch}"
         self.recorder.log(f"going on after {where}, from {path.name}")
 
@@ -280,17 +280,18 @@ class _Session:
     def _go_back(self, error: DivergedError, lr_factor: float) -> None:
         """Go to the last state from which training did not diverge at once, and lower the learning rate."""
         retries = self.trainer.retries + 1
-        state, record, name = self._start, {}, "the start"
+        state, record, good = self._start, {}, None
         for path in self.directory.resumable():
             checkpoint = read_checkpoint(path, self.trainer.built.device)
             if checkpoint["training"]["progress"]["step"] < error.step - 1:
-                state, record, name = checkpoint["training"], checkpoint["record"], path.name
+                state, record, good = checkpoint["training"], checkpoint["record"], path
                 break
         self.trainer.load_state_dict(copied(state))
-        self.recorder.go_on(self.trainer, record)
+        self.recorder.go_on(self.trainer, record, good)
         earlier, self.trainer.retries = self.trainer.retries, retries
         self.trainer.scale_lr(lr_factor ** (retries - earlier))
-        remark = f"{error}; going back to {name}, with {self.trainer.lr_scale:.3g} of the learning rate"
+        place = "the start" if good is None else good.name
+        remark = f"{error}; going back to {place}, with {self.trainer.lr_scale:.3g} of the learning rate"
         self.remarks.append(remark)
         self.recorder.log(remark)
 

@@ -172,8 +172,11 @@ class RunDirectory:
 
     def step_checkpoints(self) -> list[Path]:
         """Return the checkpoints kept for steps, in the order of the steps."""
+        return [path for _, path in self._by_step()]
+
+    def _by_step(self) -> list[tuple[int, Path]]:
         found = [(_STEP.fullmatch(path.name), path) for path in (self.path / self.CHECKPOINTS).glob("step-*.pt")]
-        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+        return sorted((int(match[1]), path) for match, path in found if match)
 
     def save_checkpoint(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Write a checkpoint as a whole; the `LAST` one that it replaces becomes `PREVIOUS`.
@@ -211,6 +214,22 @@ class RunDirectory:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def drop_step_checkpoints(self, *, after: int) -> None:
+        """Remove the checkpoints kept for later steps: training has gone back, and takes those steps anew.
+
+        Args:
+            after: the optimizer step that training has gone back to.
+
+        Raises:
+            StoreError: the file system refuses.
+        """
+        try:
+            for step, path in self._by_step():
+                if step > after:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot clear {self.path / self.CHECKPOINTS}: {error.strerror or error}") from error
 
     def resumable(self) -> list[Path]:
         """Return the checkpoints that are there to go on from, the one to try first at the front."""

@@ -373,3 +373,11 @@ def test_a_moved_run_is_the_same_run(run: RunDirectory, tmp_path: Path) -> None:
 def test_the_store_starts_without_torch() -> None:
     code = "import sys, dnntrain.store; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_checkpoints_of_later_steps_are_dropped(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, "run")
+    for step in (7, 14, 21, 123_456_789):
+        run.save_checkpoint(run.step_checkpoint(step), lambda file: file.write(b""))
+    run.drop_step_checkpoints(after=14)
+    assert [path.name for path in run.step_checkpoints()] == ["step-00000007.pt", "step-00000014.pt"]

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from typing_extensions import override
 
 from dnntrain.parts.optimizers.base import Groups, fused, optimizers
 from dnntrain.registry import Fraction, Positive
+
+
+class Sgd(torch.optim.SGD):
+    """PyTorch's, with a velocity that is zero before the first step.
+
+    Under fp16 a first step that overflows is skipped within the fused kernel; PyTorch then goes on with a velocity that
+    was never written: whatever the memory held.
+    """
+
+    @override
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            if group["fused"] and group["momentum"]:
+                for p in group["params"]:
+                    if p.grad is not None and "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return super().step(closure)
 
 
 @optimizers.register(
@@ -36,6 +56,6 @@ def sgd(
         dampening: share of the gradient that is kept out of the velocity.
         nesterov: look ahead along the velocity; needs momentum and no dampening.
     """
-    return torch.optim.SGD(
-        groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, fused=fused(groups)
-    )
+    # The first step leaves dampening out, which a velocity that starts at zero would not.
+    in_one_kernel = fused(groups) and not dampening
+    return Sgd(groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, fused=in_one_kernel)

@@ -490,3 +490,25 @@ def test_weight_decay_takes_kernels_alone(entry: Any) -> None:
         kernel = name in ("dense1.weight", "dense2.weight", "output.weight")
         expected = before[name] * (1 - 0.1 * 0.5) if kernel else before[name]
         torch.testing.assert_close(p.detach(), expected, rtol=1e-6 if kernel else 0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize(("name", "options", "_"), ROWS)
+def test_a_first_step_that_fp16_skips_leaves_no_trace(name: str, options: dict[str, Any], _: Any) -> None:
+    def weights(*, overflows: bool, filling: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+        optimizer = optimizers.choose({"name": name, **options}).build(groups=[{"params": list(model.parameters())}])
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0 if overflows else 4.0)
+        litter = [torch.full_like(p, filling) for p in model.parameters() for _ in range(20)]
+        del litter  # memory that is handed out again with what was in it
+        for step in range(-1 if overflows else 0, 3):
+            model.zero_grad()
+            (scaler.scale(model(torch.ones(2, 5)).square().sum()) * (torch.inf if step < 0 else 1.0)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        return [p.detach() for p in model.parameters()]
+
+    expected = weights(overflows=False, filling=0.0)
+    for filling in (0.0, 7.0):
+        for one, other in zip(weights(overflows=True, filling=filling), expected, strict=True):
+            assert torch.equal(one, other)

@@ -218,7 +218,7 @@ class DataSpec(Options):
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle", description="each sample once an epoch, or each class equally often, with replacement"
     )
-    augment: Annotated[tuple[Annotated[Choice, Pick(augmentations)], ...], BeforeValidator(_listed)] = Field(
+    augment: Annotated[tuple[Annotated[Choice, Pick(augmentations)], ...], OneOrMore()] = Field(
         (), description="random changes to training batches: one, a list of them in order, or none"
     )
     batch_size: PositiveInt = Field(32, description="samples in a batch")

@@ -98,10 +98,10 @@ def compare(ours: Runs, baseline: Runs, *, better: Direction, confidence: float 
       deviations; for 3 seeds with deviations of 1 and 5 it finds differences where there are none in 9 % of cases.
     - **signs** where all pairs differ by exactly the same amount, and a t test would divide by zero and be certain:
       each of 2^n ways to swap ours and baseline was equally likely, so p = 2^(1 - n).
-    - **ranks** where every run of a side is equal, on both sides, and where any run failed. A failed run counts as the
-      worst of all, for leaving it out would reward a configuration that diverges half of the time; the test is the
-      exact Mann-Whitney test of `permutation_p`, and there is no interval. `value` is of the other runs, so it may
-      well contradict the verdict, and the failures must be told beside it.
+    - **ranks** where unpaired runs of a side are all equal, so that nothing is known of their spread, and where any run
+      failed. A failed run counts as the worst of all, for leaving it out would reward a configuration that diverges
+      half of the time; the test is the exact Mann-Whitney test of `permutation_p`, and there is no interval. `value`
+      is of the other runs, so it may well contradict the verdict, and the failures must be told beside it.
 
     Assumes independent seeds, and for the t tests figures that are about normal over seeds. Figures that chose their
     own best epoch on the same data are too good on both sides (`best_of`).
@@ -249,7 +249,7 @@ def _test(ours: Runs, baseline: Runs, better: Direction) -> _Test:
     common = sorted(mine.keys() & theirs.keys())
     if len(common) == min(runs) and len(common) >= FEWEST_PAIRS:
         return _paired_test([(mine[seed], theirs[seed]) for seed in common], better, runs)
-    if same([*mine.values()]) and same([*theirs.values()]):
+    if same([*mine.values()]) or same([*theirs.values()]):
         return _rank_test(ours, baseline, better, value, failed)
     deviations = (stdev(mine.values()), stdev(theirs.values()))
     errors = [deviation / math.sqrt(count) for deviation, count in zip(deviations, runs, strict=True)]

@@ -179,10 +179,20 @@ def test_pairs_that_all_differ_alike_are_judged_by_their_number() -> None:
         assert (found.low, found.value) == (None, pytest.approx(0.1))
 
 
+def test_small_equal_differences_of_large_figures() -> None:
+    """Here rounding is large beside the differences, though not beside the figures."""
+    baseline = {seed: 1_000 + seed / 3 for seed in range(4)}
+    found = compare({seed: figure + 1e-3 for seed, figure in baseline.items()}, baseline, better="min")
+    assert (found.method, found.p, found.value) == ("signs", 0.125, pytest.approx(1e-3))
+    found = compare({seed: figure + 1e-13 for seed, figure in baseline.items()}, baseline, better="min")
+    assert (found.value, found.p) == (0, 1)
+
+
 def test_groups_without_spread_are_judged_by_their_ranks() -> None:
     for count, p, verdict in ((3, 0.1, "not distinguishable"), (4, 2 / 70, "better")):
         found = compare(seeded(*[0.9] * count), seeded(*[0.8] * count, start=50), better="max")
         assert (found.method, found.p, found.verdict) == ("ranks", pytest.approx(p), verdict)
+    assert compare(seeded(*[0.1 + 0.2] * 5), seeded(*[0.3] * 5, start=50), better="max").p == 1
 
 
 def test_one_side_without_spread() -> None:
@@ -314,6 +324,11 @@ def test_many_comparisons_are_corrected() -> None:
     assert lost, "the example no longer shows what the correction is for"
     for name in lost:
         assert (found[name].seeds_to_settle or 0) > 6
+    stricter = compare(runs[lost[0]], baseline, better="max", confidence=found[lost[0]].confidence)
+    spreads = [float(np.std([*side.values()], ddof=1)) for side in (runs[lost[0]], baseline)]
+    needed = seeds_to_settle(stricter.value or 0, spreads, alpha=1 - stricter.confidence)
+    assert found[lost[0]].seeds_to_settle == stricter.seeds_to_settle == needed
+    assert [found[lost[0]].low, found[lost[0]].high] == pytest.approx([stricter.low, stricter.high])
 
 
 @given(st.lists(groups(FIGURES, start=10), min_size=1, max_size=5), groups(FIGURES))

@@ -24,13 +24,14 @@ LAYERS = [
     {"diagnostics"},
     {"trained"},
     {"recording", "resuming"},
-    {"run"},
+    {"run", "compare"},
     {"verifying"},
     {"cli"},
 ]
 # These stand beside the column of layers: what they may import is listed in full.
 ONLY = {
     "store": {"errors", "store"},
+    "compare": {"errors", "store", "yamltext", "compare"},
     "errors": set[str](),
     "yamltext": {"errors", "yamltext"},
     "registry": {"errors"},
@@ -117,6 +118,15 @@ def test_the_trainer_knows_no_yaml_no_registry_and_no_disk() -> None:
         }
         assert not names & {"yaml", "pathlib", "json", "io", "os", "pydantic"}, path
         assert not {name for name in imports(path) if room(name) in ("registry", "yamltext", "store")}, path
+
+
+def test_comparing_knows_no_torch() -> None:
+    for path in (PACKAGE / "compare").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not {alias.name.split(".")[0] for alias in node.names} & {"torch", "torchvision"}, path
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in ("torch", "torchvision"), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -1,0 +1,1 @@
+"""Comparing runs: who won, by how much, and whether it is luck."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import experiments, files, manage, runs
+from dnntrain.cli import comparison, experiments, files, manage, runs
 
 app = typer.Typer(
     name="dnntrain",
@@ -30,6 +30,7 @@ app.command("validate")(files.validate)
 app.command("list")(files.list_parts)
 app.command("schema")(files.schema)
 app.command("init")(files.init)
+app.command("compare")(comparison.compare)
 app.command("ls")(runs.ls)
 app.command("show")(runs.show)
 app.command("tag")(manage.tag)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,67 @@ def test_every_architecture_is_in_a_file_and_two_parts_of_every_other_family() -
         assert len(written & set(family.names())) > 1, family.name
     for family in (normalizations, optimizers, regularizers, schedules):
         assert len(written & set(family.names())) > 1, family.name
+
+
+# A file for each group of techniques, and what makes it one: the group's own key says something else than the defaults.
+GROUPS: dict[str, tuple[str, Callable[[spec.Spec], object]]] = {
+    "initializers": ("digits_initializers", lambda made: made.model.initializer != "auto"),
+    "activations": ("cifar_swish", lambda made: made.model.activation != "auto"),
+    "normalizations": ("cifar_batchnorm", lambda made: made.model.normalization.name == "batch"),
+    "normalizations inside": ("digits_wide_resnet", lambda made: made.model.normalization.name == "group"),
+    "self-normalization": ("cifar_selu", lambda made: made.model.initializer.name == "lecun_normal"),
+    "dropouts": ("cifar_alpha_dropout", lambda made: made.model.dropout[0].name == "alpha"),
+    "mc dropout": ("digits_mc_dropout", lambda made: made.model.dropout),
+    "optimizer groups": ("digits_optimizer_groups", lambda made: made.optimizer.options.groups),
+    "warm-up": ("digits_optimizer_groups", lambda made: made.schedule.options.warmup),
+    "schedules": ("digits_schedules", lambda made: made.schedule.name == "performance"),
+    "one cycle": ("cifar_one_cycle", lambda made: made.schedule.name == "one_cycle"),
+    "regularizers": ("digits_regularized", lambda made: len(made.regularizers) > 1),
+    "label smoothing": ("digits_regularized", lambda made: made.loss.options.label_smoothing),
+    "clipping": ("digits_lstm_clipped", lambda made: made.training.clip),
+    "terminate_on_nan": ("digits_rnn_clipped", lambda made: made.callbacks[0].name == "terminate_on_nan"),
+    "averages": ("digits_averaging", lambda made: made.training.average),
+    "callbacks": ("digits_schedules", lambda made: made.callbacks[0].options.warmup),
+    "losses and metrics": ("digits_losses", lambda made: made.loss.name == "binary_cross_entropy"),
+    "augmentations": ("mnist_augmented", lambda made: len(made.data.augment) > 1),
+    "recurrent nets": ("digits_gru", lambda made: made.model.architecture.name == "gru"),
+    "transformers": ("digits_vit", lambda made: made.model.architecture.name == "vit"),
+    "vanishing gradients": ("digits_sigmoid", lambda made: made.model.activation.name == "sigmoid"),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_there_is_a_file_for_the_group(group: str) -> None:
+    stem, shows = GROUPS[group]
+    path = next(path for path in CONFIGS if path.stem == stem)
+    assert shows(spec.load(path)), f"{path.name} is to show {group}"
+
+
+def test_every_digits_file_stands_for_a_group_or_an_architecture() -> None:
+    shown = {stem for stem, _ in GROUPS.values()} | {"digits_mlp", "digits_cnn"}
+    assert {path.stem for path in CONFIGS if path.stem.startswith("digits")} <= shown
+
+
+def suggested(path: Path) -> list[list[str]]:
+    """Return the settings that each line of a file's comments suggests."""
+    head = [line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#")]
+    found = []
+    for line in head:
+        quoted = re.findall(r"--set ('[^']*'|[^\s;]+)", line)
+        found.append([shlex.split(each)[0].rstrip(",.:") for each in quoted])
+    return [each for each in found if each]
+
+
+SUGGESTIONS = [(path, settings) for path in CONFIGS for settings in suggested(path)]
+
+
+@pytest.mark.parametrize(("path", "settings"), SUGGESTIONS, ids=lambda value: getattr(value, "stem", str(value)))
+def test_a_change_that_a_comment_suggests_is_valid_and_a_change(path: Path, settings: list[str]) -> None:
+    assert spec.load(path, settings) != spec.load(path)
+
+
+def test_there_are_many_suggestions() -> None:
+    assert len(SUGGESTIONS) > 20
 
 
 def test_the_exercise_is_the_textbooks() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -30,6 +30,9 @@ from dnntrain.cli.output import (
     user_errors,
 )
 from dnntrain.errors import visible
+
+if TYPE_CHECKING:
+    from dnntrain.diagnostics.schedule_curve import Curve
 
 
 def run(
@@ -200,7 +203,7 @@ def summary(
         model = build.build_model(experiment, data.shape, build.outputs(experiment, data))
         made = summarize(model, data.shape)
         if json:
-            print_json(asdict(made))
+            print_json({**asdict(made), **({"schedule": asdict(_curve(experiment, data))} if schedule else {})})
             return
         out = console()
         rows = table("layer", "kind", ">output", ">trainable", ">fixed")
@@ -222,6 +225,9 @@ def lr_find(
     start: Annotated[float, typer.Option(help="The lowest rate.")] = 1e-6,
     end: Annotated[float, typer.Option(help="The highest rate.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps from one to the other.")] = 200,
+    smoothing: Annotated[float, typer.Option(help="Weight of the past in the moving average of the loss.")] = 0.9,
+    tolerance: Annotated[float, typer.Option(help="Stop where the loss is so many times its lowest value.")] = 4.0,
+    device: Device = None,
     write: Annotated[bool, typer.Option("--write", help="Write the suggestion into the file.")] = False,
     plugin: Plugin = None,
     json: Json = False,
@@ -232,48 +238,62 @@ def lr_find(
         from dataclasses import asdict
 
         from dnntrain import build, spec
-        from dnntrain.diagnostics.lr_finder import find_rate
+        from dnntrain.diagnostics.lr_finder import find_rate, settings_for
         from dnntrain.diagnostics.schedule_curve import draw_losses
         from dnntrain.placement import place, settings
-        from dnntrain.spec.edit import set_value_in_file
+        from dnntrain.spec.edit import set_values_in_file
 
-        experiment = spec.load(config, set_ or ())
+        overrides = [*(set_ or ()), *([] if device is None else [f"training.device={dumps(device)}"])]
+        experiment = spec.load(config, overrides)
         data = build.open_data(experiment)
         experiment = build.resolve(experiment, data)
         placement = place(experiment)
         with settings(experiment, placement):
-            sweep = find_rate(build.build(experiment, data, placement), start=start, end=end, steps=steps)
-        suggestion = sweep.suggestion
+            sweep = find_rate(
+                build.build(experiment, data, placement),
+                start=start,
+                end=end,
+                steps=steps,
+                smoothing=smoothing,
+                tolerance=tolerance,
+            )
+        values = {} if sweep.suggestion is None else settings_for(experiment, sweep.suggestion)
+        shown = ", ".join(f"{key}={value:g}" for key, value in values.items())
         if json:
-            print_json({**asdict(sweep), "suggestion": suggestion})
+            print_json({**asdict(sweep), "suggestion": sweep.suggestion, "settings": values})
         else:
             out = console()
             out.print(draw_losses(sweep.rates, sweep.smoothed, width=min(out.width, 100)), markup=False)
             if not sweep.diverged:
                 out.print(f"the loss did not rise up to a rate of {end:g}: higher ones may be good as well; see --end")
-            if suggestion is None:
+            if not values:
                 out.print("no suggestion: the loss never fell")
             else:
-                out.print(f"suggestion: optimizer.lr={suggestion:.2g}, a tenth of the rate where the loss is lowest")
-        if write and suggestion is not None:
-            rounded = float(f"{suggestion:.2g}")
-            set_value_in_file(config, "optimizer.lr", rounded)
+                out.print(f"suggestion: {shown}; a tenth of the rate where the loss is lowest", markup=False)
+        if write and values:
+            set_values_in_file(config, values)
             if not json:
-                print(f"wrote optimizer.lr: {rounded:g} into {config}")
+                print(visible(f"wrote {shown} into {config}"))
 
 
 def _draw_schedule(experiment: Any, data: Any) -> None:
     """Draw the learning rate, and the momentum where it changes, as training will have them."""
-    from dnntrain import build
-    from dnntrain.diagnostics.schedule_curve import draw, schedule_curve
-    from dnntrain.placement import place
+    from dnntrain.diagnostics.schedule_curve import draw
 
     out = console()
-    curve = schedule_curve(build.build(experiment, data, place(experiment)))
     out.print()
-    out.print(draw(curve, width=min(out.width, 100)), markup=False)
+    out.print(draw(_curve(experiment, data), width=min(out.width, 100)), markup=False)
     if experiment.schedule.entry.traits["reacts"]:
         out.print("the rate falls further whenever the monitored metric stops improving", markup=False)
+
+
+def _curve(experiment: Any, data: Any) -> Curve:
+    """Return the learning rate and the momentum of every step that is planned."""
+    from dnntrain import build
+    from dnntrain.diagnostics.schedule_curve import schedule_curve
+    from dnntrain.placement import place
+
+    return schedule_curve(build.build(experiment, data, place(experiment)))
 
 
 def _report(record: Any, *, quiet: bool, json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -47,7 +47,6 @@ def list_parts(
     """List what an experiment file can name, with options, defaults and equations."""
     with user_errors():
         load_plugins(plugin)
-        import dnntrain.spec  # noqa: F401 - registers every family
         from dnntrain.registry import families
         from dnntrain.spec.reference import options
 
@@ -75,14 +74,30 @@ def list_parts(
             )
             return
         out = console()
-        for i, each in enumerate(shown):
-            rows = table(each.name, "options", "equation")
-            for entry in each:
-                given = ", ".join(option.signature for option in options(entry.options))
-                rows.add_row(entry.name, escape(given), escape(entry.equation))
-            if i:
-                out.print()
-            out.print(rows)
+        for each in shown:
+            _show_family(each, out)
+        out.print("of several words, the first one is the default", markup=False)
+
+
+def _show_family(family: Any, out: Any) -> None:
+    """Print the parts of a family, what `auto` picks among them, and keys that do such work without being parts."""
+    from dnntrain.spec.reference import automatic, keys_beside, options
+
+    rows = table(family.name, "options", "equation")
+    for entry in family:
+        given = ", ".join(option.signature for option in options(entry.options))
+        rows.add_row(entry.name, escape(given), escape(entry.equation))
+    picks = [f"{key}: {picked}" for key, picked in automatic(family)]
+    if picks:
+        rows.add_row("auto", "", escape("; ".join(picks)))
+    out.print(rows)
+    if keys := keys_beside(family):
+        out.print("\nkeys of their own, beside these parts:", markup=False)
+        beside = table("key", "what it does")
+        for key in keys:
+            beside.add_row(escape(key.signature), escape(key.description))
+        out.print(beside)
+    out.print()
 
 
 def schema(plugin: Plugin = None) -> None:

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from dnntrain.errors import DivergedError, UsageError
+from dnntrain.spec import Spec
 from dnntrain.training.batches import Batch
 from dnntrain.training.built import Built, Schedule
 from dnntrain.training.randomness import forked
@@ -30,7 +31,7 @@ class RateSweep:
     """What a range test has seen, one entry for each optimizer step with a finite loss.
 
     Attributes:
-        rates: learning rate of the step (of the first parameter group; the others keep their ratio to it).
+        rates: learning rate of the step: the optimizer's `lr`. Groups with a rate of their own keep their ratio to it.
         losses: mean loss of the step's batches, before the step.
         smoothed: moving average of the losses, corrected for its start.
         diverged: whether the sweep ended because the loss rose too far or was not finite; if not, the highest rate
@@ -95,7 +96,7 @@ def find_rate(
         DivergedError: the loss is not finite before any step was taken.
     """
     _check(start, end, steps, smoothing, tolerance)
-    base = float(built.optimizer.param_groups[0]["lr"])
+    base = float(built.optimizer.defaults["lr"])
     growing = replace(built, schedule=_growth(start / base, end / base, steps))
     with preserved(built):
         sweep = _sweep(growing, steps, smoothing, tolerance)
@@ -105,6 +106,30 @@ def find_rate(
             "the initializer"
         )
     return sweep
+
+
+def settings_for(spec: Spec, rate: float) -> dict[str, float]:
+    """Return what a file must say so that training has a rate in the place of its own, keys and rounded values.
+
+    Where the schedule names its peak (`max_lr`), that alone decides, whatever the optimizer says. Else all rates of the
+    optimizer change together, as they did in the sweep: its `lr`, muon's second one, and those of groups.
+
+    Args:
+        spec: the experiment that was swept.
+        rate: what `optimizer.lr` is to be, or the peak.
+    """
+    if getattr(spec.schedule.options, "max_lr", None) is not None:
+        return {"schedule.max_lr": _rounded(rate)}
+    options: Any = spec.optimizer.options
+    rates = {"optimizer.lr": options.lr}
+    if hasattr(options, "adamw_lr"):
+        rates["optimizer.adamw_lr"] = options.adamw_lr
+    rates |= {f"optimizer.groups.{i}.lr": group.lr for i, group in enumerate(options.groups) if group.lr is not None}
+    return {key: _rounded(own * rate / options.lr) for key, own in rates.items()}
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.2g}")
 
 
 def _sweep(built: Built, steps: int, smoothing: float, tolerance: float) -> RateSweep:

@@ -6,15 +6,16 @@ that `initializer: auto` picks for the layer before the activation.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
+from pydantic import AfterValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 from typing_extensions import override
 
-from dnntrain.errors import UsageError
 from dnntrain.registry import Family, NonNegative, Positive
 
 activations = Family(
@@ -34,6 +35,9 @@ activations = Family(
         "hard_silu": "hardswish",
         "relu_6": "relu6",
         "soft_plus": "softplus",
+        "glu": "model.architecture.gate=glu (of vit)",
+        "geglu": "model.architecture.gate=geglu (of vit)",
+        "swiglu": "model.architecture.gate=swiglu (of vit)",
     },
 )
 
@@ -158,12 +162,25 @@ def leaky_relu(*, negative_slope: NonNegative = 0.01) -> nn.Module:
     return nn.LeakyReLU(negative_slope)
 
 
+def _not_below_lower(upper: float, info: ValidationInfo) -> float:
+    lower = info.data.get("lower")
+    if lower is not None and upper < lower:
+        raise PydanticCustomError(
+            "range",
+            "rrelu draws from lower to upper, but lower is {lower} and upper {upper}",
+            {"lower": f"{lower:g}", "upper": f"{upper:g}", "hint": "upper must not be below lower"},
+        )
+    return upper
+
+
 @activations.register(
     "rrelu",
     equation="z if z > 0 else a z, a ~ U(lower, upper); (lower + upper) / 2 z in evaluation",
     cite="arXiv:1505.00853",
 )
-def rrelu(*, lower: NonNegative = 1 / 8, upper: NonNegative = 1 / 3) -> nn.Module:
+def rrelu(
+    *, lower: NonNegative = 1 / 8, upper: Annotated[NonNegative, AfterValidator(_not_below_lower)] = 1 / 3
+) -> nn.Module:
     """Leaky relu with a slope drawn for each value at each step of training, which regularizes; fixed in evaluation.
 
     The slopes come from torch's global generator; in evaluation the slope is their mean, as in torch. The paper draws
@@ -172,14 +189,7 @@ def rrelu(*, lower: NonNegative = 1 / 8, upper: NonNegative = 1 / 3) -> nn.Modul
     Args:
         lower: smallest slope below zero.
         upper: largest slope below zero.
-
-    Raises:
-        UsageError: upper is below lower.
     """
-    if upper < lower:
-        raise UsageError(
-            f"activation rrelu draws from lower to upper, but lower is {lower} and upper {upper}; swap them"
-        )
     return nn.RReLU(lower, upper)
 
 
@@ -257,7 +267,7 @@ def mish() -> nn.Module:
 def softplus(*, beta: Positive = 1.0) -> nn.Module:
     """Smooth relu that is positive everywhere.
 
-    As in torch, inputs with beta z > 20 are returned as they are, which is within 2e-9 / beta.
+    As in torch, inputs with beta z > 20 are returned as they are, which is within 2.1e-9 / beta.
 
     Args:
         beta: sharpness of the bend at zero; relu as it grows.

@@ -18,6 +18,14 @@ callbacks = Family(
         "early_stop": "early_stopping",
         "terminateonnan": "terminate_on_nan",
         "nan": "terminate_on_nan",
+        "max_time": "training.max_time",
+        "time_limit": "training.max_time",
+        "timer": "training.max_time",
+        "checkpoint": "training.checkpoint",
+        "model_checkpoint": "training.checkpoint",
+        "modelcheckpoint": "training.checkpoint",
+        "clip": "training.clip",
+        "gradient_clipping": "training.clip",
     },
 )
 

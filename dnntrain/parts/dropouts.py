@@ -62,6 +62,10 @@ class Dropout:
 class DropoutLayer(nn.Module):
     """Base of dropout layers that PyTorch does not have; what derives from it is found by `mc_mode`."""
 
+    def samples(self) -> bool:
+        """Whether there is noise to sample at all: not at a rate of zero."""
+        return True
+
 
 class GaussianDropout(DropoutLayer):
     """z (1 + e), e ~ N(0, std^2) for each value by itself."""
@@ -73,6 +77,10 @@ class GaussianDropout(DropoutLayer):
     @override
     def forward(self, z: Tensor) -> Tensor:
         return z * (1.0 + self.std * torch.randn_like(z)) if self.training else z
+
+    @override
+    def samples(self) -> bool:
+        return self.std > 0
 
     @override
     def extra_repr(self) -> str:
@@ -214,14 +222,15 @@ def mc_predict(
             a regression.
 
     Raises:
-        UsageError: there is nothing to sample: less than one pass, or no dropout in the model.
+        UsageError: there is nothing to sample: less than one pass, or no dropout in the model with a rate above zero,
+            so that every pass would be the same.
     """
     if samples < 1:
         raise UsageError(f"Monte Carlo dropout needs one sample or more, not {samples}")
     if not any(_samples(module) for module in model.modules()):
         raise UsageError(
-            "Monte Carlo dropout samples the dropout layers of a model, and this one has none; train it with "
-            "model.dropout, or predict without samples"
+            "Monte Carlo dropout samples the dropout layers of a model, and this one has none with a rate above 0; "
+            "train it with model.dropout, or predict without samples"
         )
     mean = squares = torch.zeros(())
     with mc_mode(model):
@@ -241,4 +250,6 @@ def _samples(module: nn.Module) -> bool:
     """Whether a module drops out in training mode, and that mode changes nothing else about it."""
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return module.dropout > 0
-    return isinstance(module, DropoutLayer | nn.modules.dropout._DropoutNd)
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, DropoutLayer) and module.samples()

@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
+from pydantic import AfterValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from dnntrain.errors import UsageError
 from dnntrain.registry import Family, Positive
 
 initializers = Family(
@@ -223,6 +224,17 @@ def normal(weight: Tensor, fans: Fans, generator: torch.Generator, /, *, std: Po
     _normal(weight, std**2, generator)
 
 
+def _above_low(high: float, info: ValidationInfo) -> float:
+    low = info.data.get("low")
+    if low is not None and high <= low:
+        raise PydanticCustomError(
+            "range",
+            "uniform draws from low to high, but low is {low} and high {high}",
+            {"low": f"{low:g}", "high": f"{high:g}", "hint": "high must be above low"},
+        )
+    return high
+
+
 @initializers.register(
     "uniform",
     equation="w ~ U(low, high)",
@@ -230,7 +242,15 @@ def normal(weight: Tensor, fans: Fans, generator: torch.Generator, /, *, std: Po
     example={"name": "uniform", "low": -0.05, "high": 0.05},
 )
 @torch.no_grad()
-def uniform(weight: Tensor, fans: Fans, generator: torch.Generator, /, *, low: float, high: float) -> None:
+def uniform(
+    weight: Tensor,
+    fans: Fans,
+    generator: torch.Generator,
+    /,
+    *,
+    low: float,
+    high: Annotated[float, AfterValidator(_above_low)],
+) -> None:
     """One interval for all layers, whatever their size; mean (low + high) / 2, variance (high - low)^2 / 12.
 
     There is no default, because others disagree: 0 to 1 in torch.nn.init.uniform_, -0.05 to 0.05 in Keras.
@@ -241,12 +261,7 @@ def uniform(weight: Tensor, fans: Fans, generator: torch.Generator, /, *, low: f
         generator: what is drawn from.
         low: smallest weight.
         high: largest weight; above low.
-
-    Raises:
-        UsageError: high is not above low.
     """
-    if high <= low:
-        raise UsageError(f"initializer uniform draws from low to high, but low is {low} and high {high}; swap them")
     weight.uniform_(low, high, generator=generator)
 
 

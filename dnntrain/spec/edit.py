@@ -1,8 +1,8 @@
-"""One value changed in the text of an experiment file; comments, order and layout of all else stay as they are."""
+"""Values changed in the text of an experiment file; comments, order and layout of all else stay as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,20 +54,21 @@ def set_value(text: str, key: str, value: Any, /, *, source: str = "<text>") -> 
     return text[: len(text) - len(body)] + editor.edited().replace("\n", lines_end)
 
 
-def set_value_in_file(path: Path, key: str, value: Any) -> None:
-    """Set one value in an experiment file; see `set_value`. The file is replaced as a whole or not at all.
+def set_values_in_file(path: Path, values: Mapping[str, Any]) -> None:
+    """Set values in an experiment file, each by its key; see `set_value`. All of them are set, or none.
 
     Raises:
-        UsageError: the file cannot be read or written.
+        UsageError: the file cannot be read or written, or one of the values cannot be set.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    edited = set_value(text, key, value, source=str(path))
+    for key, value in values.items():
+        text = set_value(text, key, value, source=str(path))
     try:
-        write_atomic(path, lambda file: file.write(edited.encode()))
+        write_atomic(path, lambda file: file.write(text.encode()))
     except StoreError as error:
         raise UsageError(str(error)) from error
 

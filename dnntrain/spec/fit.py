@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dnntrain.errors import Problem
+from dnntrain.errors import DataError, Problem
 from dnntrain.parts.datasets import Arrays, Parts
 from dnntrain.spec.schema import Spec
 
@@ -65,6 +65,11 @@ def _metrics(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
         if metric.entry.traits["targets"] != wanted:
             message = f"metric '{metric.name}' does not fit {_name(spec)}"
             yield spec.problem(f"metrics.{i}", message, "use metrics: auto")
+        elif parts.classes is not None:
+            try:
+                metric.build(classes=len(parts.classes))
+            except DataError as error:
+                yield spec.problem(f"metrics.{i}", str(error))
 
 
 def _sampling(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
@@ -101,6 +106,11 @@ def _tokens(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
         return
     if spec.data.standardize != "none":
         yield spec.problem("data.standardize", "tokens cannot be standardized", "set standardize: none")
+    for i, change in enumerate(spec.data.augment):
+        # What needs pictures is refused for that already.
+        if change.entry.traits["mixes"] and not change.entry.traits["pictures"]:
+            message = f"{change.name} blends samples, and a blend of two tokens is another token, unrelated to both"
+            yield spec.problem(f"data.augment.{i}", message, "leave it out where model.architecture.embedding is set")
     inputs = [x for x in (arrays.x_train, arrays.x_test) if x is not None and x.size]
     lowest, highest = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
     if lowest < 0 or highest >= known or any((x != np.floor(x)).any() for x in inputs):

@@ -5,13 +5,19 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from dnntrain.registry import LARGEST, ByShape, Options, Pick, WordOr, article, families, plain
-from dnntrain.spec.forms import annotated, even, fields, flow, models
+from dnntrain.registry import AUTO, LARGEST, ByShape, Family, Options, Pick, WordOr, article, families, plain
+from dnntrain.spec.forms import annotated, even, fields, flow, follow, marked, models
 from dnntrain.spec.schema import OneOrMore, Spec
+
+_KEYS: Final = {
+    "optimizer": ("training.clip", "training.accumulate"),
+    "callback": ("training.max_time", "training.checkpoint", "training.on_divergence"),
+}
+"""Keys of a file that do what one might look for among the parts of a family."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +29,29 @@ class Option:
         type: what may stand there, in words.
         default: its default as YAML; None where it is required.
         description: what it does.
+        alternatives: the type once more, each alternative by itself.
     """
 
     name: str
     type: str
     default: str | None
     description: str
+    alternatives: tuple[str, ...]
 
     @property
     def signature(self) -> str:
-        """The key with its default, or with its type where it is required."""
-        return f"{self.name}: {self.default if self.default is not None else f'<{self.type}>'}"
+        """The key with its default, or with its type where it is required.
+
+        Where the default is one of several alternatives, the others follow it: `gate: none | glu | geglu | swiglu`.
+        """
+        if self.default is None:
+            return f"{self.name}: <{self.type}>"
+        others = [each for each in self.alternatives if each != self.default]
+        chosen_from = self.default in self.alternatives and self.alternatives != _SWITCH
+        return f"{self.name}: " + " | ".join([self.default, *(others if chosen_from else ())])
+
+
+_SWITCH: Final = ("true", "false")
 
 
 def options(model: type[Options]) -> list[Option]:
@@ -42,28 +60,60 @@ def options(model: type[Options]) -> list[Option]:
 
 
 def _option(name: str, info: FieldInfo) -> Option:
-    return Option(name, describe(annotated(info)), _default(info), info.description or "")
+    form = annotated(info)
+    return Option(name, describe(form), _default(info), info.description or "", tuple(_alternatives(form)))
+
+
+def keys_beside(family: Family) -> list[Option]:
+    """Return keys of a file that do what one might look for in a family, by their whole paths."""
+    found = []
+    for path in _KEYS.get(family.name, ()):
+        info = follow(tuple(path.split(".")), {}).info
+        found += [] if info is None else [_option(path, info)]
+    return found
+
+
+def automatic(family: Family) -> list[tuple[str, str]]:
+    """Return the keys where `auto` may stand for a part of a family, each with what it picks."""
+    return list(_automatic(Spec, "", family))
+
+
+def _automatic(model: type[Options], prefix: str, family: Family) -> Iterator[tuple[str, str]]:
+    for key, info in fields(model):
+        form = annotated(info)
+        if AUTO in _alternatives(form) and any(pick.family is family for pick in marked(form, Pick)):
+            yield prefix + key, (info.description or "").rpartition(f"{AUTO}: ")[2]
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Options):
+            yield from _automatic(info.annotation, f"{prefix}{key}.", family)
 
 
 def describe(form: Any) -> str:
     """Say in words what a field may hold."""
+    return " | ".join(_alternatives(form))
+
+
+def _alternatives(form: Any) -> list[str]:
+    """Say in words what a field may hold, each alternative by itself."""
     origin, arguments = typing.get_origin(form), typing.get_args(form)
     if origin is typing.Annotated:
-        return _describe_marked(form, arguments)
+        return _marked_alternatives(form, arguments)
     if origin is typing.Literal:
-        return " | ".join(str(argument) for argument in arguments)
+        return [str(argument) for argument in arguments]
     if origin is tuple and ... not in arguments:
-        return "[" + ", ".join(map(describe, arguments)) + "]"
+        return ["[" + ", ".join(map(describe, arguments)) + "]"]
     if origin in (tuple, list):
-        return f"list of {_one(arguments[0])}"
+        return [f"list of {_one(arguments[0])}"]
     if origin is dict:
-        return f"mapping to {_one(arguments[1])}"
+        return [f"mapping to {_one(arguments[1])}"]
     if arguments:
-        return " | ".join(describe(argument) for argument in arguments)
+        return [each for argument in arguments for each in _alternatives(argument)]
     if isinstance(form, type) and issubclass(form, Options):
-        return "{" + ", ".join(name for name, _ in fields(form)) + "}"
-    words = {int: "integer", float: "number", bool: "true | false", str: "text", type(None): "null"}
-    return words.get(form, "path" if getattr(form, "__name__", "") == "Path" else str(getattr(form, "__name__", form)))
+        return ["{" + ", ".join(name for name, _ in fields(form)) + "}"]
+    if form is bool:
+        return list(_SWITCH)
+    words = {int: "integer", float: "number", str: "text", type(None): "null"}
+    name = getattr(form, "__name__", form)
+    return [words.get(form, "path" if name == "Path" else str(name))]
 
 
 def _one(form: Any) -> str:
@@ -72,19 +122,19 @@ def _one(form: Any) -> str:
     return f"({described})" if " | " in described else described
 
 
-def _describe_marked(form: Any, arguments: tuple[Any, ...]) -> str:
+def _marked_alternatives(form: Any, arguments: tuple[Any, ...]) -> list[str]:
     for mark in form.__metadata__:
         if isinstance(mark, OneOrMore):
-            part = describe(typing.get_args(arguments[0])[0])
-            return f"none | {part} | list of them"
+            return ["none", *_alternatives(typing.get_args(arguments[0])[0]), "list of them"]
         if isinstance(mark, Pick):
-            return f"{article(mark.family.name)} {mark.family.name}" + (" | auto" if mark.auto else "")
+            return [f"{article(mark.family.name)} {mark.family.name}", *([AUTO] if mark.auto else [])]
         if isinstance(mark, WordOr):
-            return " | ".join([*mark.words, describe(mark.form)])
+            return [*mark.words, *_alternatives(mark.form)]
         if isinstance(mark, ByShape):
             forms = (mark.scalar, mark.sequence, mark.mapping)
-            return " | ".join(describe(each) for each in forms if each is not None)
-    return describe(arguments[0]) + _bounds(form.__metadata__)
+            return [words for each in forms if each is not None for words in _alternatives(each)]
+    *most, last = _alternatives(arguments[0])
+    return [*most, last + _bounds(form.__metadata__)]
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:

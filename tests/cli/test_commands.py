@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -188,7 +189,40 @@ def test_list_names_every_part() -> None:
         "type": "number (> 0)",
         "default": "0.002",
         "description": "learning rate.",
+        "alternatives": ["number (> 0)"],
     }
+
+
+def test_list_shows_what_there_is_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "600")
+    assert "gate: none | glu | geglu | swiglu" in call("list", "architecture").stdout
+    assert "approximate: none | tanh" in call("list", "activation").stdout
+    assert "nesterov: false," in call("list", "optimizer").stdout, "true or false goes without saying"
+
+
+@pytest.mark.parametrize(
+    ("family", "places"),
+    [
+        ("activation", ["model.activation: relu up to 4 hidden layers"]),
+        ("initializer", ["model.initializer: what suits", "model.output_initializer: glorot_uniform"]),
+        ("loss", ["loss: cross_entropy for classes, mse for numbers"]),
+        ("callback", ["callbacks: early stopping with patience 10"]),
+        ("optimizer", []),
+    ],
+)
+def test_list_says_what_auto_picks(family: str, places: list[str]) -> None:
+    shown = " ".join(call("list", family).stdout.split())
+    assert ("auto " in shown) is bool(places)
+    for place in places:
+        assert place in shown
+
+
+def test_list_points_to_keys_that_are_no_parts() -> None:
+    callbacks = call("list", "callback").stdout
+    assert "training.max_time: null | text" in callbacks
+    assert "training.checkpoint: {every: epoch, keep: 0}" in callbacks
+    assert "training.clip: null | {norm, value, parameter_norm}" in call("list", "optimizer").stdout
+    assert "training." not in call("list", "dropout").stdout
 
 
 def test_list_of_an_unknown_family_suggests() -> None:
@@ -362,12 +396,59 @@ def test_lr_find_draws_suggests_and_writes_on_request(workplace: Path) -> None:
     assert wrong.exit_code == 2
 
 
+def test_lr_find_writes_the_peak_where_the_schedule_names_one(workplace: Path) -> None:
+    (workplace / "tiny.yaml").write_text(CONFIG + "schedule: {name: one_cycle, max_lr: 0.9}\noptimizer: {lr: 0.5}\n")
+    told = call("lr-find", "tiny.yaml", "--steps", "60", "--write").stdout
+    written = yaml.safe_load((workplace / "tiny.yaml").read_text())
+    assert 1e-5 < written["schedule"]["max_lr"] < 0.3
+    assert written["optimizer"] == {"lr": 0.5}
+    assert f"wrote schedule.max_lr={written['schedule']['max_lr']:g} into tiny.yaml" in told
+
+
+def test_lr_find_writes_the_rates_of_groups_in_proportion(workplace: Path) -> None:
+    groups = "optimizer: {name: muon, lr: 0.02, groups: [{layers: output, lr: 0.04}]}\n"
+    (workplace / "tiny.yaml").write_text(CONFIG + groups)
+    sweep = json.loads(call("lr-find", "tiny.yaml", "--steps", "60", "--json", "--write").stdout)
+    written = yaml.safe_load((workplace / "tiny.yaml").read_text())["optimizer"]
+    assert written["lr"] == pytest.approx(sweep["suggestion"], rel=0.05)
+    assert written["adamw_lr"] == pytest.approx(sweep["suggestion"] / 20, rel=0.05)
+    assert written["groups"] == [{"layers": "output", "lr": pytest.approx(2 * sweep["suggestion"], rel=0.05)}]
+    assert sweep["settings"]["optimizer.groups.0.lr"] == written["groups"][0]["lr"]
+
+
+def test_lr_find_writes_all_or_nothing(workplace: Path) -> None:
+    (workplace / "base.yaml").write_text(CONFIG + "optimizer: {name: muon, groups: [{layers: output, lr: 0.04}]}\n")
+    child = "extends: base.yaml\noptimizer: {lr: 0.02}\n"
+    (workplace / "child.yaml").write_text(child)
+    result = call("lr-find", "child.yaml", "--steps", "60", "--write")
+    assert result.exit_code == 2
+    assert "optimizer.groups" in result.stderr
+    assert (workplace / "child.yaml").read_text() == child
+
+
+def test_lr_find_has_a_device_a_smoothing_and_a_tolerance(workplace: Path) -> None:
+    def sweep(*options: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(call("lr-find", "tiny.yaml", "--steps", "60", "--json", *options).stdout)
+        return found
+
+    rough = sweep("--smoothing", "0", "--device", "cpu")
+    assert rough["smoothed"] == rough["losses"]
+    assert len(sweep("--tolerance", "1.05", "--smoothing", "0")["rates"]) < len(rough["rates"])
+    assert call("lr-find", "tiny.yaml", "--smoothing", "1").exit_code == 2
+    assert "must be auto, cpu, cuda" in call("lr-find", "tiny.yaml", "--device", "tpu").stderr
+
+
 def test_summary_draws_the_schedule(workplace: Path) -> None:
     shown = call("summary", "tiny.yaml", "--schedule", "--set", "schedule={name: cosine, warmup: 2}").stdout
     assert "learning rate" in shown
     assert "steps" in shown
     assert "epochs" in shown
     assert "whenever the monitored metric" in call("summary", "tiny.yaml", "--schedule").stdout
+    as_json = ("summary", "tiny.yaml", "--json", "--set", "schedule={name: linear, warmup: 2}")
+    curve = json.loads(call(*as_json, "--schedule").stdout)["schedule"]
+    assert len(curve["lr"]) == 2 * curve["steps_per_epoch"]
+    assert curve["lr"][2] == max(curve["lr"])
+    assert "schedule" not in json.loads(call(*as_json).stdout)
 
 
 def test_evaluate_shows_a_confusion_matrix(workplace: Path) -> None:

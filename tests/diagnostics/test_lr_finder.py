@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnntrain import build, spec
-from dnntrain.diagnostics.lr_finder import RateSweep, find_rate, preserved
+from dnntrain.diagnostics.lr_finder import RateSweep, find_rate, preserved, settings_for
 from dnntrain.errors import DivergedError, UsageError
 from dnntrain.placement import place
 from dnntrain.training.built import Built
@@ -202,6 +202,90 @@ def test_other_groups_keep_their_ratio_to_the_first() -> None:
     sweep = find_rate(built, start=1e-5, end=1e-3, steps=10)
     assert [first for first, _ in seen] == pytest.approx(list(sweep.rates))
     assert all(second == pytest.approx(3 * first) for first, second in seen)
+
+
+def test_the_rate_is_that_of_the_optimizer_where_every_layer_has_one_of_its_own() -> None:
+    groups = [{"layers": "dense*", "lr": 0.01}, {"layers": ["output", "norm*"], "lr": 0.03}]
+    built = made({"name": "sgd", "lr": 0.1, "groups": groups})
+    seen = []
+    built.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: seen.append([group["lr"] for group in optimizer.param_groups])
+    )
+    sweep = find_rate(built, start=1e-4, end=1e-2, steps=10)
+    assert (sweep.rates[0], sweep.rates[-1]) == (pytest.approx(1e-4), pytest.approx(1e-2))
+    for rate, (first, second) in zip(sweep.rates, seen, strict=True):
+        assert (first, second) == (pytest.approx(0.1 * rate), pytest.approx(0.3 * rate))
+
+
+GROUPS = [{"layers": "dense1", "lr": 1e-3}, {"layers": "dense2", "weight_decay": 0.0}, {"layers": "output", "lr": 4e-2}]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "settings"),
+    [
+        ({"name": "adam", "lr": 0.1}, "constant", {"optimizer.lr": 0.023}),
+        ({"name": "adam", "lr": 0.1}, "one_cycle", {"optimizer.lr": 0.023}),
+        ({"name": "adam", "lr": 0.1}, {"name": "one_cycle", "max_lr": 0.5}, {"schedule.max_lr": 0.023}),
+        (
+            {"name": "muon", "lr": 0.02, "adamw_lr": 1e-3},
+            "constant",
+            {"optimizer.lr": 0.023, "optimizer.adamw_lr": 1.2e-3},
+        ),
+        (
+            {"name": "muon", "lr": 0.02},
+            {"name": "one_cycle", "max_lr": 0.5, "cycle_momentum": False},
+            {"schedule.max_lr": 0.023},
+        ),
+        (
+            {"name": "adamw", "lr": 0.01, "groups": GROUPS},
+            "constant",
+            {"optimizer.lr": 0.023, "optimizer.groups.0.lr": 2.3e-3, "optimizer.groups.2.lr": 0.093},
+        ),
+    ],
+)
+def test_what_to_set_scales_every_rate_that_the_sweep_has_scaled(
+    optimizer: Any, schedule: Any, settings: dict[str, float]
+) -> None:
+    tree = {
+        "data": {"dataset": "digits"},
+        "model": {"architecture": {"name": "mlp", "hidden": [16, 16]}},
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
+    assert settings_for(spec.loads(dump(tree)), 0.02327) == pytest.approx(settings)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.9}, {"name": "one_cycle", "max_lr": 0.5}),
+        ({"name": "muon", "lr": 0.02}, "constant"),
+        ({"name": "adamw", "lr": 0.01, "groups": GROUPS}, "constant"),
+    ],
+)
+def test_with_what_is_set_training_has_the_rates_of_the_sweep(optimizer: Any, schedule: Any) -> None:
+    """The rates of all groups at the peak of the schedule, before and after, have the ratio of the suggestion."""
+    tree: dict[str, Any] = {
+        "data": {"dataset": "digits", "limit": 64},
+        "model": {"architecture": {"name": "mlp", "hidden": [16, 16]}},
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "training": {"epochs": 20},
+    }
+
+    def peaks(read: spec.Spec) -> list[float]:
+        data = build.open_data(read)
+        read = build.resolve(read, data)
+        built = build.build(read, data, place(read))
+        top = max(built.schedule(step)[0] for step in range(built.epochs * len(built.train)))
+        return [group["lr"] * top for group in built.optimizer.param_groups]
+
+    before = spec.loads(dump(tree))
+    settings = settings_for(before, 0.2)
+    after = peaks(spec.loads(dump(tree), overrides=[f"{key}={value}" for key, value in settings.items()]))
+    base = before.optimizer.plain()["lr"]
+    swept = [0.2 / base * rate for rate in peaks(spec.loads(dump(tree), overrides=["schedule=constant"]))]
+    assert after == pytest.approx(swept, rel=0.05)
 
 
 def test_the_experiments_schedule_is_set_aside() -> None:

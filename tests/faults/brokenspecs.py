@@ -516,6 +516,26 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
             DATA + "model: {architecture: {name: lstm, units: 4, embedding: {vocabulary: 5, padding: 7}}}\n",
             "2:57: padding must be one of the 5 tokens",
         ),
+        Broken(
+            "slopes-upside-down",
+            DATA + WITH + "activation: {name: rrelu, lower: 0.5, upper: 0.1}}\n",
+            "2:95: rrelu draws from lower to upper, but lower is 0.5 and upper 0.1",
+        ),
+        Broken(
+            "slopes-above-the-default",
+            DATA + WITH + "activation: {name: rrelu, lower: 0.5}}\n",
+            "2:62: rrelu draws from lower to upper, but lower is 0.5 and upper 0.333333",
+        ),
+        Broken(
+            "weights-upside-down",
+            DATA + WITH + "initializer: {name: uniform, low: 1, high: 0}}\n",
+            "2:93: uniform draws from low to high, but low is 1 and high 0",
+        ),
+        Broken(
+            "output-weights-upside-down",
+            DATA + WITH + "output_initializer: {name: uniform, low: 1, high: 0}}\n",
+            "2:100: uniform draws from low to high, but low is 1 and high 0",
+        ),
     ],
     "what extends what": [
         Broken("extends-a-number", "extends: 3\n" + MINIMAL, "1:10: 'extends' must be the path of a file"),
@@ -640,6 +660,22 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
             MINIMAL + "loss: {name: cross_entropy, class_weights: [1, 2]}\n",
             "3:44: 2 weights for 10 classes",
         ),
+        Broken(
+            "more-guesses-than-classes",
+            MINIMAL + "metrics: [accuracy, {name: top_k, k: 11}]\n",
+            "3:21: metric 'top_k' counts the 11 most likely classes, but there are 10",
+        ),
+        Broken(
+            "binary-average-of-ten",
+            MINIMAL + "metrics: [{name: f1, average: binary}]\n",
+            "3:11: metric 'f1' has average: binary, but there are 10 classes",
+        ),
+        Broken(
+            "tokens-blended",
+            "data: {dataset: {name: npz, path: tokens.npz}, augment: mixup}\n"
+            "model: {architecture: {name: lstm, units: 4, embedding: {vocabulary: 17}}}\n",
+            "1:57: mixup blends samples, and a blend of two tokens is another token",
+        ),
         Broken("metric-of-numbers", MINIMAL + "metrics: mae\n", "3:10: metric 'mae' does not fit dataset 'digits'"),
         Broken(
             "balanced-numbers",
@@ -739,21 +775,6 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
             "spatial-dropout-of-units",
             DATA + WITH + "dropout: [{name: dropout, rate: 0.1}, {name: spatial, rate: 0.1}]}\n",
             "2:88: dropout spatial silences whole channels of a picture or a sequence, and a dense layer has",
-        ),
-        Broken(
-            "slopes-upside-down",
-            DATA + WITH + "activation: {name: rrelu, lower: 0.5, upper: 0.1}}\n",
-            "2:62: activation rrelu draws from lower to upper, but lower is 0.5 and upper 0.1; swap them",
-        ),
-        Broken(
-            "weights-upside-down",
-            DATA + WITH + "initializer: {name: uniform, low: 1, high: 0}}\n",
-            "2:63: initializer uniform draws from low to high, but low is 1.0 and high 0.0; swap them",
-        ),
-        Broken(
-            "output-weights-upside-down",
-            DATA + WITH + "output_initializer: {name: uniform, low: 1, high: 0}}\n",
-            "2:70: initializer uniform draws from low to high, but low is 1.0 and high 0.0; swap them",
         ),
         Broken(
             "group-of-no-layer",

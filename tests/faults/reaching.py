@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from dnntrain import build, spec
 from dnntrain.errors import SpecError
 from dnntrain.placement import place
@@ -31,7 +33,8 @@ def mistakes(text: str | bytes, *settings: str, folder: Path) -> list[str]:
 
 
 def lay_out(folder: Path) -> None:
-    """Make the files that broken files extend."""
+    """Make the files that broken files extend, and the data that they name."""
+    np.savez(folder / "tokens.npz", x_train=(np.arange(240) % 17).reshape(40, 6), y_train=np.arange(40) % 2)
     (folder / "list.yaml").write_text("- a\n")
     (folder / "broken.yaml").write_text("a: [1\n")
     (folder / "lost.yaml").write_text("extends: nowhere.yaml\n")

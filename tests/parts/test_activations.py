@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from activation_references import FORMULAS, MIXING, Function, gate, written_name
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from dnntrain import build, spec
-from dnntrain.errors import UsageError
 from dnntrain.parts.activations import activations, learn_channels
 
 INITIALIZERS = {
@@ -138,7 +138,7 @@ def test_rrelu_is_fixed_in_evaluation() -> None:
 
 
 def test_rrelu_with_its_bounds_exchanged_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"lower is 0\.5 and upper 0\.2; swap them"):
+    with pytest.raises(ValidationError, match=r"lower is 0\.5 and upper 0\.2"):
         made({"name": "rrelu", "lower": 0.5, "upper": 0.2})
 
 
@@ -208,3 +208,13 @@ def test_selu_keeps_mean_zero_and_variance_one() -> None:
     outputs = made("selu")(z)
     assert outputs.mean().item() == pytest.approx(0, abs=5e-3)
     assert outputs.var().item() == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_softplus_returns_large_inputs_as_they_are_within_what_its_docstring_says(beta: float) -> None:
+    z = torch.tensor([(20 + 1e-9) / beta], dtype=torch.float64)
+    output = made({"name": "softplus", "beta": beta})(z)
+    assert torch.equal(output, z)
+    error = np.log1p(np.exp(-beta * z.item())) / beta
+    assert 2.0e-9 / beta < error < 2.1e-9 / beta
+    assert "within 2.1e-9 / beta" in (activations["softplus"].factory.__doc__ or "")

@@ -258,3 +258,11 @@ def test_mc_prediction_without_anything_to_sample_says_so() -> None:
         mc_predict(make_mlp(), torch.randn(2, 6), samples=10)
     with pytest.raises(UsageError, match="one sample or more, not 0"):
         mc_predict(network(), torch.randn(2, 6), samples=0)
+
+
+@pytest.mark.parametrize("name", ["alpha", "dropout", "gaussian"])
+def test_dropout_at_a_rate_of_zero_is_nothing_to_sample(name: str) -> None:
+    silent = nn.Sequential(nn.Linear(6, 4), layer(name, 0.0))
+    with pytest.raises(UsageError, match="none with a rate above 0"):
+        mc_predict(silent, torch.randn(2, 6), samples=10)
+    assert mc_predict(silent.append(layer(name, 0.1)), torch.randn(2, 6), samples=10).spread.max() > 0

@@ -18,7 +18,7 @@ import torch
 from activation_references import FORMULAS, Function, written_name
 from torch import Tensor, nn
 
-from dnntrain.parts.activations import activations
+from dnntrain.parts.activations import activations, learn_channels
 from dnntrain.parts.initializers import fans_of, initializers
 
 WIDTH, DEPTH, SAMPLES = 1000, 20, 64
@@ -118,6 +118,31 @@ def test_with_its_auto_initializer_it_follows_the_mean_field(
     steps = [each / [expectation(value, scale * m) for m in before] for before, each in pairwise(squares)]
     np.testing.assert_allclose(np.mean(steps, axis=1), 1, atol=0.03)
     assert np.mean(steps) == pytest.approx(1, abs=0.005)
+
+
+NARROW, LAYERS, NETWORKS = 256, 6, 256
+
+
+@pytest.mark.parametrize("initializer", SCALES)
+@pytest.mark.parametrize(("written", "value", "_slope"), FORMULAS, ids=[str(row[0]) for row in FORMULAS])
+def test_every_pair_follows_the_mean_field(written: Any, value: Function, _slope: Function, initializer: str) -> None:
+    x, generator = inputs(NARROW, NETWORKS), torch.Generator().manual_seed(3)
+    squares = [x.square().mean(1).double().numpy()]
+    layer = made(written)
+    learn_channels(layer, x)
+    with torch.no_grad():
+        for weight in weights(initializer, NARROW, LAYERS):
+            signs = torch.randint(0, 2, x.shape, generator=generator) * 2 - 1
+            x = layer((x * signs) @ weight.T)
+            squares.append(x.square().mean(1).double().numpy())
+    scale = SCALES[initializer]
+    # Layer by layer: the integral for the mean square that each sample really has in front of the layer.
+    for before, after in pairwise(squares):
+        ratio = after / [expectation(value, scale * m) for m in before]
+        assert np.mean(ratio) == pytest.approx(1, abs=0.06)
+    # And through all layers at once, from the mean square of the inputs alone.
+    through = mean_field(value, scale, LAYERS)[-1]
+    assert np.log(np.median(squares[-1])) == pytest.approx(np.log(through), abs=0.15)
 
 
 def test_a_softmax_of_many_channels_leaves_next_to_no_signal() -> None:

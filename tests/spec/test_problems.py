@@ -449,3 +449,16 @@ def test_hints_for_texts_and_lists() -> None:
     assert only(MINIMAL + "  activation: {name: odd, many: abc}").hint == "write [abc]"
     assert only(MINIMAL + "  activation: {name: odd, rate: atuo}").hint == "did you mean 'auto'?"
     assert only(MINIMAL + "  activation: {name: odd, rate: 10%}").hint == "write 0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (f"{DATA}{MODEL}  activation: swiglu\n", "called model.architecture.gate=swiglu (of vit) here"),
+        (MINIMAL + "callbacks: [time_limit]", "called training.max_time here"),
+        (MINIMAL + "callbacks: [{name: checkpoint, every: 5}]", "called training.checkpoint here"),
+        (MINIMAL + "callbacks: model_checkpoint", "called training.checkpoint here"),
+    ],
+)
+def test_what_is_no_part_but_a_key_is_pointed_to(text: str, hint: str) -> None:
+    assert only(text).hint == hint

@@ -55,12 +55,16 @@ def test_options_have_their_names_defaults_and_signatures() -> None:
         pair: tuple[float, float] = (0.9, 1e-8)
         inner: Inner = Inner()
         maybe: int | None = None
+        word: Literal["a", "b", "c"] = "b"
+        switch: bool = False
 
     assert [(each.name, each.default, each.signature) for each in options(Holder)] == [
         ("needed", None, "needed: <number (> 0)>"),
         ("pair", "[0.9, 1.0e-8]", "pair: [0.9, 1.0e-8]"),
         ("inner", "{a: 1, from: 0.1}", "inner: {a: 1, from: 0.1}"),
-        ("maybe", "null", "maybe: null"),
+        ("maybe", "null", "maybe: null | integer"),
+        ("word", "b", "word: b | a | c"),
+        ("switch", "false", "switch: false"),
     ]
     assert options(Inner)[1].name == "from"
 

@@ -44,6 +44,16 @@ activations = Family(
 LEAKY: Final = "Maas, Hannun and Ng 2013, Rectifier nonlinearities improve neural network acoustic models"
 
 
+class RandomizedLeakyReLU(nn.RReLU):
+    """PyTorch's, which has no kernel for half precision on the CPU: there it computes in single precision."""
+
+    @override
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dtype == torch.float16 and z.device.type == "cpu":
+            return super().forward(z.float()).half()
+        return super().forward(z)
+
+
 class Swish(nn.Module):
     """z sigmoid(beta z), with beta fixed or learned (one beta for the layer)."""
 
@@ -190,7 +200,7 @@ def rrelu(
         lower: smallest slope below zero.
         upper: largest slope below zero.
     """
-    return nn.RReLU(lower, upper)
+    return RandomizedLeakyReLU(lower, upper)
 
 
 @activations.register("prelu", equation="z if z > 0 else a z, a learned", cite="arXiv:1502.01852")

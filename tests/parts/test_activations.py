@@ -130,6 +130,18 @@ def test_rrelu_draws_slopes_in_training_from_the_global_generator() -> None:
     torch.testing.assert_close(layer(-z), -z, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", activations.names())
+def test_every_activation_works_in_half_precision_on_the_cpu(name: str) -> None:
+    z = torch.linspace(-3, 3, 12).reshape(3, 4)
+    layer, half = made(name).eval(), z.half().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.float16):
+        outputs = layer(half)
+        layer.train()(z.half())
+    torch.testing.assert_close(outputs.float(), layer.eval()(z), rtol=4e-3, atol=4e-3)
+    outputs.float().sum().backward()
+    assert half.grad is not None
+
+
 def test_rrelu_is_fixed_in_evaluation() -> None:
     layer, z = made("rrelu").eval(), torch.randn(1000)
     before = torch.get_rng_state()

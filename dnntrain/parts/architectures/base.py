@@ -231,8 +231,9 @@ def convolution(
 @torch.no_grad()
 def draw_stacked(weight: Tensor, matrices: int, initialize: Initialize) -> None:
     """Draw the matrices (out, in) that lie on top of each other in one weight, each with its own fans."""
+    fans = fans_of(weight.shape, "stacked", matrices=matrices)
     for matrix in weight.chunk(matrices):
-        initialize(matrix, fans_of(matrix.shape, "dense"))
+        initialize(matrix, fans)
 
 
 def global_average(blocks: Blocks, channels: int, *, behind_norm: bool) -> dict[str, nn.Module]:

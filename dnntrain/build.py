@@ -19,6 +19,7 @@ from dnntrain.parts.architectures import Blocks
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
 from dnntrain.parts.initializers import Fans, initializers
+from dnntrain.parts.layers import kernels
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import InstanceNorm, normalizations
@@ -305,10 +306,10 @@ def _locating(spec: Spec, path: str, make: Callable[..., Any]) -> Callable[..., 
 
 
 def _regularizers(spec: Spec, model: nn.Module) -> list[Any]:
-    kernels, made = _kernels(model), []
+    found, made = kernels(model), []
     for i, choice in enumerate(spec.regularizers):
         with _located(spec, f"regularizers.{i}"):
-            made.append(choice.build(kernels=kernels))
+            made.append(choice.build(kernels=found))
     return made
 
 
@@ -415,11 +416,6 @@ def _parameters(spec: Spec, model: nn.Module) -> Parameters:
     options: Any = spec.optimizer.options
     groups = grouped(model, options.groups, decay=getattr(options, "weight_decay", None))
     return FlatParameters(groups) if spec.optimizer.entry.traits["elementwise"] else TensorParameters(groups)
-
-
-def _kernels(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the kernels of a model by the names of their layers; a layer with several has the rest of their names."""
-    return {name.removesuffix(".weight"): p for name, p in model.named_parameters() if p.ndim > 1}
 
 
 def _loss(spec: Spec, data: Data) -> nn.Module:

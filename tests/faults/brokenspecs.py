@@ -758,7 +758,7 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
         Broken(
             "group-of-no-layer",
             MINIMAL + "optimizer: {name: adam, groups: [{layers: nope}]}\n",
-            "3:33: optimizer.groups: no layer matches 'nope'; there are dense1, output",
+            "3:33: no layer matches 'nope'; there are dense1, output",
         ),
         Broken(
             "decay-that-the-optimizer-has-not",

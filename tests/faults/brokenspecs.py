@@ -763,7 +763,7 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
         Broken(
             "decay-that-the-optimizer-has-not",
             MINIMAL + "optimizer: {name: adadelta, groups: [{layers: dense1, weight_decay: 0.1}]}\n",
-            "3:37: optimizer.groups: this optimizer has no weight decay to set for 'dense1'",
+            "3:37: this optimizer has no weight decay to set for 'dense1'",
         ),
         Broken(
             "penalty-of-no-layer",

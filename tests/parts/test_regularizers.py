@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,13 +183,15 @@ def test_constraints_and_penalties_never_touch_biases_or_norms() -> None:
 def embedded(regularizer: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """Train on tokens, of which number 0 is padding; return the network and its first weights."""
     experiment = spec.loads(
-        "{data: {dataset: digits, limit: 96, batch_size: 32, standardize: none}, model: {architecture: {name: mlp, hidden: [8]}}, "
+        "{data: {dataset: digits, limit: 96, standardize: none}, model: {architecture: {name: mlp, hidden: [8]}}, "
         f"training: {{epochs: 1, threads: 1}}, schedule: constant, callbacks: [], regularizers: {regularizer}}}"
     )
     data = build.open_data(experiment)
     experiment = build.resolve(experiment, data)
     built = build.build(experiment, data, place(experiment))
-    model = network({"name": "rnn", "units": 5, "embedding": {"vocabulary": 17, "size": 4, "padding": 0}}, (64,), 10)
+    tokens = {"vocabulary": 17, "size": 4, "padding": 0}
+    reader = network({"name": "rnn", "units": 5, "embedding": tokens}, (64,), 10)
+    model = nn.Sequential(OrderedDict(flatten=nn.Flatten(), **dict(reader.named_children())))
     groups = [{"params": list(model.parameters())}]
     found = layers.kernels(model)
     made = [each.build(kernels=found) for each in experiment.regularizers]

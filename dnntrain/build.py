@@ -345,7 +345,9 @@ def _resolve_model(spec: Spec) -> Any:
 
 
 def _default_callbacks(spec: Spec) -> tuple[Choice, ...]:
-    return () if spec.data.validation == "none" else (callbacks.choose("early_stopping"),)
+    """Return early stopping, unless nothing is validated or an average begins late in the planned epochs."""
+    late = spec.training.average is not None and getattr(spec.training.average.options, "start", 0.0) > 0
+    return () if late or spec.data.validation == "none" else (callbacks.choose("early_stopping"),)
 
 
 def _resolve_monitor(spec: Spec) -> MonitorSpec:

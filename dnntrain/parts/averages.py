@@ -74,7 +74,9 @@ def swa(*, start: Annotated[float, Field(ge=0, lt=1)] = 0.75) -> Average:
     augmentation that its loader makes), so such an epoch takes longer.
 
     It wants a learning rate that stays up: `schedule: constant`, or a linear one that ends well above zero. Until
-    averaging begins, the plain weights are evaluated, and the best epoch may be one of those.
+    averaging begins, the plain weights are evaluated, and the best epoch may be one of those: early stopping that
+    restores the best weights then hands these out. `callbacks: auto` is therefore none here, and early stopping that
+    could end training before averaging begins is refused.
 
     Args:
         start: share of the planned epochs after which averaging begins.

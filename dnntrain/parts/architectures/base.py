@@ -65,14 +65,16 @@ class Blocks:
     initialize: Initialize
     initialize_output: Initialize
 
-    @property
-    def needs_bias(self) -> bool:
+    def needs_bias(self, features: int) -> bool:
         """Whether a layer needs a bias of its own where its normalization stands as the file says.
 
         A normalization right behind the layer that subtracts the mean of each feature takes any bias away again.
+
+        Args:
+            features: what the layer gives.
         """
         norm = self.normalization
-        return norm.make is None or norm.position == "after" or not norm.drops_bias
+        return norm.make is None or norm.position == "after" or not norm.drops_bias(features)
 
     def norm(self, name: str, features: int, dims: int) -> dict[str, nn.Module]:
         """Return a normalization under its name, or nothing where the file wants none."""
@@ -158,7 +160,7 @@ class Stack:
         """
         self._done += 1
         number = self._done
-        self.add({f"{kind}{number}": make(bias=self._blocks.needs_bias)})
+        self.add({f"{kind}{number}": make(bias=self._blocks.needs_bias(features))})
         self.add(self._blocks.norm_and_activation(str(number), features, dims))
         self.add(pool or {})
         self.add(self._blocks.hidden_dropouts(f"dropout{number}", dims, number, self._hidden))

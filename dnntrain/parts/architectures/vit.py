@@ -227,7 +227,7 @@ def _check(height: int, side: int, patch: int, width: int, heads: int, blocks: B
             f"possible: {', '.join(map(str, fitting))}",
         )
     norm = blocks.normalization
-    if norm.needs_batch or norm.drops_bias:
+    if norm.needs_batch or norm.needs_positions:
         raise misfit(
             "model.normalization must look at each patch by itself in a vit, not across the batch or across patches",
             "write normalization: layer, or rms; none takes it away",

@@ -144,10 +144,11 @@ def _averaging_begins_before_training_may_stop(spec: Spec) -> Iterator[Problem]:
         options: Any = callback.options if isinstance(callback, Choice) else None
         patience = getattr(options, "patience", None)
         # The epoch after the warm-up is always the best so far.
-        if start and patience is not None and options.warmup + 1 + patience <= start:
+        earliest = 0 if patience is None else getattr(options, "warmup", 0) + 1 + patience
+        if 0 < earliest <= start and isinstance(callback, Choice):
             yield spec.problem(
                 f"callbacks.{i}",
-                f"{callback.name} may stop after epoch {options.warmup + 1 + patience}, before training.average takes "
-                f"in any weights: it begins after epoch {start:g}",
+                f"{callback.name} may end training with epoch {earliest}, but training.average begins after epoch "
+                f"{math.floor(start)}",
                 f"leave it out, or set its warmup to {math.floor(start)}",
             )

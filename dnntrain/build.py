@@ -18,7 +18,7 @@ from dnntrain.parts.activations import activations, learn_channels
 from dnntrain.parts.architectures import Blocks
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
-from dnntrain.parts.initializers import Fans, initializers
+from dnntrain.parts.initializers import Fans, initializers, orthogonal
 from dnntrain.parts.layers import kernels
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
@@ -191,6 +191,7 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         dropouts=[replace(d, make=_locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
         initialize=initialize("initializer"),
         initialize_output=initialize("output_initializer"),
+        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
     )
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.

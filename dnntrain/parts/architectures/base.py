@@ -57,6 +57,7 @@ class Blocks:
         dropouts: what drops out, and where.
         initialize: draws the weights of a hidden layer, in place.
         initialize_output: draws the weights of the output layer, in place.
+        initialize_recurrent: draws the weights from one step's state to the next one's, in place.
     """
 
     activation: Callable[[], nn.Module]
@@ -64,6 +65,7 @@ class Blocks:
     dropouts: Sequence[Dropout]
     initialize: Initialize
     initialize_output: Initialize
+    initialize_recurrent: Initialize
 
     def needs_bias(self, features: int) -> bool:
         """Whether a layer needs a bias of its own where its normalization stands as the file says.

@@ -456,6 +456,11 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
             settings=["data.validation=none"],
         ),
         Broken(
+            "stopping-before-averaging",
+            MINIMAL + "training: {epochs: 40, average: swa}\ncallbacks: {name: early_stopping, patience: 10}\n",
+            "4:12: early_stopping may end training with epoch 11, but training.average begins after epoch 30",
+        ),
+        Broken(
             "batch-norm-of-one-sample",
             DATA + "model: {normalization: batch, architecture: {name: mlp, hidden: [10]}}\n",
             "--set:1:17: batch normalization takes statistics over a batch, so one sample is not enough",

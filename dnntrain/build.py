@@ -18,7 +18,8 @@ from dnntrain.parts.activations import activations, learn_channels
 from dnntrain.parts.architectures import Blocks
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
-from dnntrain.parts.initializers import Fans, initializers
+from dnntrain.parts.initializers import Fans, initializers, orthogonal
+from dnntrain.parts.layers import kernels
 from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import InstanceNorm, normalizations
@@ -190,6 +191,7 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         dropouts=[replace(d, make=_locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
         initialize=initialize("initializer"),
         initialize_output=initialize("output_initializer"),
+        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
     )
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.
@@ -305,10 +307,10 @@ def _locating(spec: Spec, path: str, make: Callable[..., Any]) -> Callable[..., 
 
 
 def _regularizers(spec: Spec, model: nn.Module) -> list[Any]:
-    kernels, made = _kernels(model), []
+    found, made = kernels(model), []
     for i, choice in enumerate(spec.regularizers):
         with _located(spec, f"regularizers.{i}"):
-            made.append(choice.build(kernels=kernels))
+            made.append(choice.build(kernels=found))
     return made
 
 
@@ -344,7 +346,9 @@ def _resolve_model(spec: Spec) -> Any:
 
 
 def _default_callbacks(spec: Spec) -> tuple[Choice, ...]:
-    return () if spec.data.validation == "none" else (callbacks.choose("early_stopping"),)
+    """Return early stopping, unless nothing is validated or an average begins late in the planned epochs."""
+    late = spec.training.average is not None and getattr(spec.training.average.options, "start", 0.0) > 0
+    return () if late or spec.data.validation == "none" else (callbacks.choose("early_stopping"),)
 
 
 def _resolve_monitor(spec: Spec) -> MonitorSpec:
@@ -415,11 +419,6 @@ def _parameters(spec: Spec, model: nn.Module) -> Parameters:
     options: Any = spec.optimizer.options
     groups = grouped(model, options.groups, decay=getattr(options, "weight_decay", None))
     return FlatParameters(groups) if spec.optimizer.entry.traits["elementwise"] else TensorParameters(groups)
-
-
-def _kernels(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the kernels of a model by the names of their layers; a layer with several has the rest of their names."""
-    return {name.removesuffix(".weight"): p for name, p in model.named_parameters() if p.ndim > 1}
 
 
 def _loss(spec: Spec, data: Data) -> nn.Module:

@@ -41,6 +41,13 @@ def test_shallow_defaults() -> None:
     assert full.data.validation.from_ == "stratified"
 
 
+@pytest.mark.parametrize(("average", "stops"), [("ema", True), ("swa", False), ("{name: swa, start: 0.0}", True)])
+def test_an_average_that_begins_late_is_not_cut_off_by_default(average: str, stops: bool) -> None:
+    text = f"{{data: digits, model: {{architecture: {{name: mlp, hidden: [4]}}}}, training: {{average: {average}}}}}"
+    full, _ = resolved(spec.loads(text.replace("data: digits", "data: {dataset: digits}")))
+    assert bool(full.callbacks) == stops
+
+
 def test_deep_defaults() -> None:
     full, _ = resolved(made(hidden="{layers: 5, units: 8}"))
     assert full.model.activation.name == "swish"

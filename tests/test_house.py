@@ -39,8 +39,10 @@ ONLY = {
 }
 # Inside parts: the families that may import others, and which.
 PARTS = {
-    "architectures": {"activations", "initializers", "normalizations", "dropouts", "architectures"},
+    "architectures": {"activations", "initializers", "normalizations", "dropouts", "architectures", "layers"},
     "datasets": {"datasets"},
+    "optimizers": {"optimizers", "layers"},
+    "regularizers": {"layers"},
 }
 
 

@@ -61,6 +61,7 @@ def parts(
         dropouts=[dropouts.choose(each).build() for each in dropout],
         initialize=initialize(initializer),
         initialize_output=initialize(output_initializer),
+        initialize_recurrent=initialize("orthogonal"),
     )
 
 
@@ -87,7 +88,7 @@ def network(
 def parameter_count(architecture: Any, shape: tuple[int, ...] = (3, 32, 32), normalization: Any = BATCH) -> int:
     """Count the parameters of a network that is never filled with numbers."""
     made = parts(normalization=normalization)
-    unfilled = Blocks(made.activation, made.normalization, [], lambda w, f: None, lambda w, f: None)
+    unfilled = Blocks(made.activation, made.normalization, [], *(3 * [lambda w, f: None]))
     with torch.device("meta"):
         model = architectures.choose(architecture).build(shape=shape, outputs=10, blocks=unfilled)
     return sum(p.numel() for p in model.parameters())

@@ -39,6 +39,7 @@ def make_mlp(
         dropouts=[dropouts.choose(each).build() for each in dropout],
         initialize=initialize(initializer),
         initialize_output=initialize(output_initializer),
+        initialize_recurrent=initialize("orthogonal"),
     )
     hidden = list(hidden) if isinstance(hidden, tuple) else hidden
     choice = architectures.choose({"name": "mlp", "hidden": hidden})

@@ -1,7 +1,9 @@
 """Averages of the weights over training: what is evaluated, kept as best and handed out is the average.
 
-Running statistics of normalization layers are averaged with the weights; a pass over the data to measure them anew, as
-torch.optim.swa_utils.update_bn does, is thereby spared.
+The statistics of a network with the mean weights are not the mean of the statistics of its members. `swa` therefore
+measures the running statistics of batch normalization anew at the end of each epoch that it averages, in a pass over
+the training part. `ema` averages them as it does the weights, as is usual: its members of the last steps are so close
+to each other that the two hardly differ, and a pass over the data after every step is out of the question.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class ExponentialAverage(Average):
 
 
 class EqualAverage(Average):
-    """The mean of the weights at the end of each epoch from a certain one on."""
+    """The mean of the weights at the end of each epoch from a certain one on, its statistics measured anew."""
+
+    remeasures = True
 
     def __init__(self, start: float) -> None:
         super().__init__()
@@ -47,12 +51,13 @@ class EqualAverage(Average):
             self._take_in(run.model, 1.0 / (self.count + 1))
 
 
-@averages.register("ema", equation="a = decay a + (1 - decay) w", cite="Polyak and Juditsky 1992; arXiv:1803.05407")
+@averages.register("ema", equation="a = decay a + (1 - decay) w", cite="arXiv:1412.6980, section 7.2; arXiv:1703.01780")
 def ema(*, decay: Fraction = 0.999) -> Average:
     """Exponential moving average of the weights, updated after every step.
 
     It starts from the weights after the first step, so nothing has to be corrected for a start at zero; until some
-    1 / (1 - decay) steps are done it still leans on them.
+    1 / (1 - decay) steps are done it still leans on them. Running statistics of batch normalization are averaged with
+    the weights.
 
     Args:
         decay: share of the average that is kept in a step.
@@ -64,7 +69,14 @@ def ema(*, decay: Fraction = 0.999) -> Average:
 def swa(*, start: Annotated[float, Field(ge=0, lt=1)] = 0.75) -> Average:
     """Stochastic weight averaging: the plain mean of the weights at the ends of the last epochs.
 
-    It wants a learning rate that stays up: `schedule: constant`, or a linear one that ends well above zero.
+    Once averaging has begun, the running statistics of batch normalization are measured anew for the average at the end
+    of each epoch, in one pass over the training part without augmentation (torch: swa_utils.update_bn, which keeps the
+    augmentation that its loader makes), so such an epoch takes longer.
+
+    It wants a learning rate that stays up: `schedule: constant`, or a linear one that ends well above zero. Until
+    averaging begins, the plain weights are evaluated, and the best epoch may be one of those: early stopping that
+    restores the best weights then hands these out. `callbacks: auto` is therefore none here, and early stopping that
+    could end training before averaging begins is refused.
 
     Args:
         start: share of the planned epochs after which averaging begins.

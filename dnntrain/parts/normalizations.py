@@ -8,7 +8,8 @@ With z of shape (N, C), (N, C, T) or (N, C, H, W), each subtracts a mean and div
     layer     channels, for each sample and position
     rms       as layer, but without subtracting a mean
 
-Only batch and instance subtract a mean for each channel, so that only they make a bias right before them redundant.
+Batch and instance subtract a mean for each channel, and so does group with a group for each channel: a bias right
+before them is subtracted again, whether they learn a beta of their own or not. Elsewhere a bias has an effect.
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ normalizations = Family(
 Position = Literal["before", "after"]
 
 
+def _never(features: int) -> bool:
+    return False
+
+
+def _always(features: int) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Normalization:
     """A normalization and its place.
@@ -58,15 +67,18 @@ class Normalization:
             (N, C, H, W); None where nothing is to be built.
         position: before or after the activation.
         at_input: whether one stands at the network's input too.
-        drops_bias: whether it subtracts a mean per feature, so that a bias right before it has no effect.
+        drops_bias: whether, with so many features, it subtracts a mean for each, so that a bias right before it has no
+            effect.
         needs_batch: whether it takes statistics over the batch, so that one sample is not enough.
+        needs_positions: whether it takes statistics over the positions of each channel, so that a vector has none.
     """
 
     make: Callable[[int, int], nn.Module] | None
     position: Position = "before"
     at_input: bool = False
-    drops_bias: bool = False
+    drops_bias: Callable[[int], bool] = _never
     needs_batch: bool = False
+    needs_positions: bool = False
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -143,7 +155,8 @@ def batch(
 
     The batch is normalized by its population variance, while the running variance is the unbiased one, as PyTorch has
     it (Keras keeps the population form). `momentum` is PyTorch's: running = (1 - momentum) running + momentum batch,
-    so Keras's 0.99 is 0.01 here. Before the activation, the layer in front has no bias: beta takes its place.
+    so Keras's 0.99 is 0.01 here. Before the activation, the layer in front has no bias, which the mean would take away:
+    beta takes its place, and with `affine: false` nothing does.
 
     Args:
         position: before or after the activation.
@@ -157,7 +170,7 @@ def batch(
         lambda features, dims: kinds[dims](features, eps=eps, momentum=momentum, affine=affine),
         position=position,
         at_input=input,
-        drops_bias=affine,
+        drops_bias=_always,
         needs_batch=True,
     )
 
@@ -238,8 +251,8 @@ def group(
     """Standardize each sample over groups of channels and all their positions; batch norm's rival for small batches.
 
     The groups are neighbouring channels, equally many in each; gamma and beta belong to a channel. A mean belongs to a
-    group, so the layer in front keeps its bias. The paper uses 32 groups, Keras's default, which must divide
-    the number of features; eps is PyTorch's, Keras adds 1e-3.
+    group, so the layer in front keeps its bias, unless each channel is a group of its own. The paper uses 32 groups,
+    Keras's default, which must divide the number of features; eps is PyTorch's, Keras adds 1e-3.
 
     Args:
         groups: how many groups the channels are parted into; 1 takes all of a sample together.
@@ -260,7 +273,7 @@ def group(
             _several(features // groups, "group")
         return nn.GroupNorm(groups, features, eps=eps, affine=affine)
 
-    return Normalization(make, position=position, at_input=input)
+    return Normalization(make, position=position, at_input=input, drops_bias=lambda features: features == groups)
 
 
 @normalizations.register(
@@ -275,7 +288,8 @@ def instance(
     """Standardize each channel of each picture by itself, which takes away contrast; known from style transfer.
 
     It keeps no running statistics, so that training and evaluation are alike. It needs positions, so it cannot
-    follow a dense layer. Before the activation, the layer in front has no bias: beta takes its place.
+    follow a dense layer. Before the activation, the layer in front has no bias, which the mean would take away: beta
+    takes its place, and with `affine: false` nothing does.
     torch.nn.InstanceNorm2d learns no gamma and beta unless told to; here they are learned as in the other norms.
 
     Args:
@@ -293,7 +307,7 @@ def instance(
             )
         return InstanceNorm(features, eps=eps, affine=affine)
 
-    return Normalization(make, position=position, at_input=input, drops_bias=affine)
+    return Normalization(make, position=position, at_input=input, drops_bias=_always, needs_positions=True)
 
 
 def _several(features: int, name: str) -> int:

@@ -1,23 +1,20 @@
 """What keeps weights small, or in a certain shape: penalties, constraints, and noise on gradients.
 
-They act on kernels only: the weights of layers, never biases or the parameters of normalization layers. `layers`
-narrows them down to layers whose names match a pattern, `dense1` or `dense*` or a list of such; `dnntrain summary`
-shows the names.
+They act on kernels only: what layers multiply their inputs by, never biases, the parameters of normalization layers, or
+the vectors of tokens and positions. `layers` narrows them down to layers whose names match a pattern, `dense1` or
+`dense*` or a list of such; `dnntrain summary` shows the names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from dnntrain.errors import UsageError
-from dnntrain.registry import ByShape, Family, NonNegative, Positive
+from dnntrain.parts.layers import Patterns, check_matches, matches
+from dnntrain.registry import Family, NonNegative, Positive
 from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
 
 regularizers = Family(
@@ -29,13 +26,8 @@ regularizers = Family(
 Kernels = Mapping[str, nn.Parameter]
 """The kernels of a model by the names of their layers."""
 
-Patterns = Annotated[
-    str | tuple[str, ...],
-    ByShape(scalar=str, sequence=Annotated[tuple[str, ...], Field(strict=False, min_length=1)]),
-]
 
-
-def matching(kernels: Kernels, layers: str | tuple[str, ...]) -> list[Tensor]:
+def matching(kernels: Kernels, layers: Patterns) -> list[Tensor]:
     """Return the kernels of the layers whose names match.
 
     Args:
@@ -45,11 +37,8 @@ def matching(kernels: Kernels, layers: str | tuple[str, ...]) -> list[Tensor]:
     Raises:
         UsageError: a pattern matches no layer.
     """
-    patterns = (layers,) if isinstance(layers, str) else layers
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in kernels):
-            raise UsageError(f"no layer with weights matches '{pattern}'; there are {', '.join(kernels)}")
-    return [kernel for name, kernel in kernels.items() if any(fnmatchcase(name, p) for p in patterns)]
+    check_matches(kernels, layers, kind="layer with weights")
+    return [kernel for name, kernel in kernels.items() if matches(name, layers)]
 
 
 class NormPenalty(Penalty):
@@ -212,7 +201,8 @@ def non_negative(kernels: Kernels, /, *, layers: Patterns = "*") -> Constraint:
 class AnnealedNoise(GradientNoise):
     """Gaussian noise of variance eta / (1 + t)^gamma, from torch's global generator."""
 
-    def __init__(self, *, eta: float, gamma: float) -> None:
+    def __init__(self, weights: Sequence[Tensor], *, eta: float, gamma: float) -> None:
+        super().__init__(weights)
         self._eta, self._gamma = eta, gamma
 
     @override
@@ -229,11 +219,18 @@ class AnnealedNoise(GradientNoise):
     cite="arXiv:1511.06807",
     example={"name": "gradient_noise", "eta": 0.01},
 )
-def gradient_noise(*, eta: Positive = 0.01, gamma: NonNegative = 0.55) -> GradientNoise:
-    """Shake every component of the gradient, less and less; helps very deep plain networks off bad starts.
+def gradient_noise(
+    kernels: Kernels, /, *, eta: Positive = 0.01, gamma: NonNegative = 0.55, layers: Patterns = "*"
+) -> GradientNoise:
+    """Shake the gradients of kernels, less and less; helps very deep plain networks off bad starts.
+
+    The paper shakes those of biases too. Here noise goes where penalties and constraints go, so that the vector of a
+    token that stands for nothing stays zero.
 
     Args:
+        kernels: by the names of their layers.
         eta: variance of the noise at the first step; the paper tries 0.01, 0.3 and 1.
         gamma: how fast the variance falls with the step t.
+        layers: which layers, by name or pattern.
     """
-    return AnnealedNoise(eta=eta, gamma=gamma)
+    return AnnealedNoise(matching(kernels, layers), eta=eta, gamma=gamma)

@@ -118,6 +118,7 @@ class AfterWarmup(Hook):
     def __init__(self, hook: Hook, steps: int) -> None:
         self._hook = hook
         self._steps = steps
+        self.stops_on_divergence = hook.stops_on_divergence
 
     @override
     def on_fit_start(self, run: RunView, /) -> None:
@@ -137,6 +138,10 @@ class AfterWarmup(Hook):
     def on_epoch_end(self, run: RunView, /) -> None:
         if run.step > self._steps:
             self._hook.on_epoch_end(run)
+
+    @override
+    def on_epoch_left(self, run: RunView, /) -> None:
+        self._hook.on_epoch_left(run)
 
     @override
     def on_fit_end(self, run: RunView, /) -> None:

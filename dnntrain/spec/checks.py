@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -133,3 +134,21 @@ def _cycled_momentum_needs_one(spec: Spec) -> Iterator[Problem]:
             f"{spec.schedule.name} cycles the momentum, but optimizer '{spec.optimizer.name}' has none",
             "set cycle_momentum: false",
         )
+
+
+@_reads("training.average", "training.epochs", "callbacks")
+def _averaging_begins_before_training_may_stop(spec: Spec) -> Iterator[Problem]:
+    average = spec.training.average
+    start = 0.0 if average is None else getattr(average.options, "start", 0.0) * spec.training.epochs
+    for i, callback in enumerate(spec.callbacks if spec.callbacks != AUTO else ()):
+        options: Any = callback.options if isinstance(callback, Choice) else None
+        patience = getattr(options, "patience", None)
+        # The epoch after the warm-up is always the best so far.
+        earliest = 0 if patience is None else getattr(options, "warmup", 0) + 1 + patience
+        if 0 < earliest <= start and isinstance(callback, Choice):
+            yield spec.problem(
+                f"callbacks.{i}",
+                f"{callback.name} may end training with epoch {earliest}, but training.average begins after epoch "
+                f"{math.floor(start)}",
+                f"leave it out, or set its warmup to {math.floor(start)}",
+            )

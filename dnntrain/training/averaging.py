@@ -6,17 +6,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
+from dnntrain import interruption
+from dnntrain.training.batches import Batches, Examples
 from dnntrain.training.hooks import Hook
+from dnntrain.training.stepper import autocast
 
 
 class Average(Hook):
     """Keeps an average of all floating-point weights and statistics of a model; counters are copied.
 
     Attributes:
+        remeasures: whether the running statistics of batch normalization are measured anew for the average, rather than
+            averaged as well.
         count: how many times weights were taken in.
     """
+
+    remeasures = False
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,6 +47,21 @@ class Average(Hook):
         """Return the average as a state dict of the model; None before anything was taken in."""
         return self._weights if self.count else None
 
+    def settle(self, model: nn.Module, examples: Examples, *, batch_size: int, precision: str) -> None:
+        """Bring the statistics of the average in line with its weights, where they are to be measured.
+
+        Args:
+            model: holds the average; its statistics change too.
+            examples: what they are measured on.
+            batch_size: samples in a batch.
+            precision: number format of the forward pass.
+
+        Raises:
+            Interrupted: a signal asked for the end; the average has not changed.
+        """
+        if self.remeasures and self.count:
+            self._weights.update(measure_statistics(model, examples, batch_size=batch_size, precision=precision))
+
     @override
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "weights": self._weights}
@@ -46,3 +69,55 @@ class Average(Hook):
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.count, self._weights = state["count"], dict(state["weights"])
+
+
+@torch.no_grad()
+def measure_statistics(model: nn.Module, examples: Examples, *, batch_size: int, precision: str) -> dict[str, Tensor]:
+    """Measure the running statistics of batch normalization at the present weights, in one pass over the data.
+
+    Each is the mean over the batches, weighted by their sizes, of what a training step would see. Everything but these
+    layers is in evaluation mode, and nothing is drawn from the generators of the process: samples come unchanged, in an
+    order that is always the same. It is a shuffled one, since a file may hold one class after the other, and the
+    statistics of batches of one class are not those of the data.
+
+    Args:
+        model: its statistics and their counters are overwritten; modes and momenta are put back.
+        examples: what they are measured on.
+        batch_size: samples in a batch; a last one of a single sample joins the batch before.
+        precision: number format of the forward pass.
+
+    Returns:
+        copies of the statistics, by their names in the model's state; none where the model has no such layers.
+
+    Raises:
+        Interrupted: a signal asked for the end.
+    """
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    }
+    if not norms:
+        return {}
+    momenta = {norm: norm.momentum for norm in norms.values()}
+    modes = {module: module.training for module in model.modules()}
+    seen, order = 0, torch.Generator().manual_seed(0)
+    try:
+        model.eval()
+        for norm in norms.values():
+            norm.reset_running_stats()
+            norm.train()
+        for ((x, _),) in Batches(examples, batch_size=batch_size, generator=order).epoch():
+            interruption.check()
+            seen += len(x)
+            for norm in norms.values():
+                norm.momentum = len(x) / seen
+            with autocast(examples.device, precision):
+                model(x)
+    finally:
+        for norm, momentum in momenta.items():
+            norm.momentum = momentum
+        for module, training in modes.items():
+            module.training = training
+    wanted = {f"{name}.{key}" for name in norms for key in ("running_mean", "running_var")}
+    return {name: value.clone() for name, value in model.state_dict().items() if name in wanted}

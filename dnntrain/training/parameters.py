@@ -42,7 +42,7 @@ class Parameters(ABC):
     @property
     @abstractmethod
     def gradients_by_tensor(self) -> list[Tensor]:
-        """The gradient of each parameter, as a view to be changed in place."""
+        """The gradient of each parameter that has one, as a view to be changed in place."""
 
     def clear(self) -> None:
         """Forget the gradients of the last step."""
@@ -51,7 +51,7 @@ class Parameters(ABC):
 
     @abstractmethod
     def gradients_of(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the gradients of some of the parameters, as views to be changed in place."""
+        """Return the gradients of some of the parameters, as views to be changed in place; zeros where was none."""
 
     @abstractmethod
     def collect(self) -> None:
@@ -64,8 +64,8 @@ class Parameters(ABC):
         return norm
 
     def norms(self) -> Tensor:
-        """Euclidean norm of the gradient of each of `tensors`, of shape (tensors,), on the device."""
-        norms: list[Tensor] = list(torch._foreach_norm(self.gradients_of(self.tensors)))
+        """Euclidean norm of the gradient of each of `tensors`, of shape (tensors,), on the device; 0 where is none."""
+        norms: list[Tensor] = list(torch._foreach_norm(self.gradients_by_tensor))
         return torch.stack(norms)
 
 
@@ -97,6 +97,12 @@ class TensorParameters(Parameters):
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         return [tensor.grad for tensor in tensors if tensor.grad is not None]
+
+    @override
+    def norms(self) -> Tensor:
+        # No gradient is made up for a parameter without one: the optimizer would decay it.
+        found = iter(torch._foreach_norm(self.gradients))
+        return torch.stack([p.new_zeros(()) if p.grad is None else next(found) for p in self.tensors])
 
     @override
     def collect(self) -> None:

@@ -35,14 +35,21 @@ class Penalty(ABC):
 
 
 class GradientNoise(ABC):
-    """Noise on the gradients of the loss and the penalties, before clipping."""
+    """Noise on the gradients of the loss and the penalties, before clipping.
+
+    Args:
+        weights: whose gradients.
+    """
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        self.weights: list[Tensor] = list(weights)
 
     @abstractmethod
     def add(self, gradients: Sequence[Tensor], step: int) -> None:
         """Add noise in place.
 
         Args:
-            gradients: all gradients.
+            gradients: that of each weight, in the order of `weights`.
             step: optimizer steps taken before this one.
         """
 

@@ -149,5 +149,5 @@ class Stepper:
             values.append(penalty.value())
             penalty.add_gradient(self._parameters.gradients_of(penalty.weights))
         for noise in self._noise:
-            noise.add(self._parameters.gradients, step)
+            noise.add(self._parameters.gradients_of(noise.weights), step)
         return torch.stack(values).sum() if values else None

@@ -187,9 +187,9 @@ class Trainer(RunView):
 
     def _validate(self) -> dict[str, float | None]:
         """Measure the validation part; noise drawn meanwhile does not disturb training."""
-        if self.built.valid is None:
-            return {}
         with forked(self.built.device), self._evaluated_weights():
+            if self.built.valid is None:
+                return {}
             return evaluate(
                 self.model,
                 self.built.valid,
@@ -202,13 +202,17 @@ class Trainer(RunView):
 
     @contextmanager
     def _evaluated_weights(self) -> Iterator[None]:
-        """Put the average of the weights into the model for a while, where one is kept."""
+        """Put the average of the weights into the model for a while, where one is kept, and settle its statistics."""
         if self._average is None or not self._average.count:
             yield
             return
         own = copied(self.model.state_dict())
         self.model.load_state_dict(self.weights())
+        built = self.built
         try:
+            self._average.settle(
+                self.model, built.train.examples, batch_size=built.evaluation_batch, precision=built.precision
+            )
             yield
         finally:
             self.model.load_state_dict(own)

@@ -456,6 +456,11 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
             settings=["data.validation=none"],
         ),
         Broken(
+            "stopping-before-averaging",
+            MINIMAL + "training: {epochs: 40, average: swa}\ncallbacks: {name: early_stopping, patience: 10}\n",
+            "4:12: early_stopping may end training with epoch 11, but training.average begins after epoch 30",
+        ),
+        Broken(
             "batch-norm-of-one-sample",
             DATA + "model: {normalization: batch, architecture: {name: mlp, hidden: [10]}}\n",
             "--set:1:17: batch normalization takes statistics over a batch, so one sample is not enough",
@@ -779,12 +784,12 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
         Broken(
             "group-of-no-layer",
             MINIMAL + "optimizer: {name: adam, groups: [{layers: nope}]}\n",
-            "3:33: optimizer.groups: no layer matches 'nope'; there are dense1, output",
+            "3:33: no layer matches 'nope'; there are dense1, output",
         ),
         Broken(
             "decay-that-the-optimizer-has-not",
             MINIMAL + "optimizer: {name: adadelta, groups: [{layers: dense1, weight_decay: 0.1}]}\n",
-            "3:37: optimizer.groups: this optimizer has no weight decay to set for 'dense1'",
+            "3:37: this optimizer has no weight decay to set for 'dense1'",
         ),
         Broken(
             "penalty-of-no-layer",

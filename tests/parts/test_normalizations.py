@@ -173,14 +173,15 @@ def test_all_but_batch_are_the_same_in_evaluation_and_for_a_sample_alone(name: s
     assert not normalizations.choose({"name": name, **options}).build().needs_batch
 
 
-@pytest.mark.parametrize(("name", "options"), [("batch", {}), *OTHERS], ids=str)
-def test_a_bias_is_dropped_exactly_where_it_is_redundant(name: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("name", "options"), [("batch", {}), *OTHERS, ("group", {"groups": 6})], ids=str)
+def test_a_bias_is_dropped_exactly_where_it_is_redundant(name: str, options: dict[str, Any], affine: bool) -> None:
+    options = {**options, "affine": affine}
     norm, z = build_norm(name, options, 6, 2).double(), torch.randn(5, 6, 4, 3, dtype=torch.float64)
     bias = torch.tensor([3.0, -1.0, 0.5, 2.0, 0.0, -4.0], dtype=torch.float64).reshape(6, 1, 1)
     no_effect = torch.allclose(norm(z + bias), norm(z), rtol=1e-9, atol=1e-9)
-    assert normalizations.choose({"name": name, **options}).build().drops_bias == no_effect
-    assert no_effect == (name in ("batch", "instance"))
-    assert not normalizations.choose({"name": name, **options, "affine": False}).build().drops_bias
+    assert normalizations.choose({"name": name, **options}).build().drops_bias(6) == no_effect
+    assert no_effect == (name in ("batch", "instance") or options.get("groups") == 6)
 
 
 @pytest.mark.parametrize("name", ["layer", "rms", "group"])
@@ -251,9 +252,19 @@ def test_a_picture_of_one_pixel_has_no_statistics() -> None:
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_bias_is_dropped_only_where_it_has_no_effect(position: str, affine: bool) -> None:
     model = make_mlp(normalization={"name": "batch", "position": position, "affine": affine})
-    redundant = position == "before" and affine
+    redundant = position == "before"
     assert (model.dense1.bias is None) == (model.dense2.bias is None) == redundant
     assert model.output.bias is not None
+
+
+@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_bias_that_is_not_there_would_have_changed_nothing(position: str, affine: bool) -> None:
+    model = make_mlp(normalization={"name": "batch", "position": position, "affine": affine})
+    x, shift = torch.randn(7, 6), torch.tensor([3.0, -1.0, 0.5, 2.0, -4.0])
+    expected = model(x)
+    model.dense1.register_forward_hook(lambda module, given, out: out + shift)
+    assert torch.allclose(model(x), expected, atol=1e-4) == (model.dense1.bias is None)
 
 
 def test_a_bias_before_batch_norm_really_has_no_effect() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tinynetworks import network
 from torch import nn
 
 import dnntrain
 from dnntrain import build, spec
 from dnntrain.errors import UsageError
+from dnntrain.parts import layers
 from dnntrain.parts.regularizers import matching, regularizers
 from dnntrain.placement import place
 from dnntrain.store import RunDirectory
 from dnntrain.training.hooks import Hook, RunView
-from dnntrain.training.regularization import Constraint, Penalty
+from dnntrain.training.parameters import TensorParameters
+from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
+from dnntrain.training.state import copied
 from dnntrain.training.trainer import Trainer
 
 PENALTIES = {
@@ -100,6 +106,8 @@ def test_non_negative_cuts_at_zero() -> None:
 
 def test_noise_has_the_variance_of_the_equation() -> None:
     noise = made("gradient_noise", kernels(), eta=0.3, gamma=0.55)
+    assert len(noise.weights) == 3
+    assert len(made("gradient_noise", kernels(), layers="dense*").weights) == 2
     for step in (0, 1, 99):
         torch.manual_seed(step)
         gradient = torch.full((400_000,), 2.0)
@@ -118,9 +126,12 @@ def test_layers_are_picked_by_name_and_pattern() -> None:
         matching(weights, ("dense1", "lstm"))
 
 
-def trained(regularizer: Any, *observers: Hook, optimizer: str = "{name: sgd, lr: 0.1}", epochs: int = 1) -> Trainer:
+def trained(
+    regularizer: Any, *observers: Hook, optimizer: str = "{name: sgd, lr: 0.1}", epochs: int = 1, steps: int = 3
+) -> Trainer:
     experiment = spec.loads(
-        "{data: {dataset: digits, limit: 96}, model: {architecture: {name: mlp, hidden: [8, 8]}}, schedule: constant, "
+        f"{{data: {{dataset: digits, limit: 96, batch_size: {96 // steps}}}, "
+        "model: {architecture: {name: mlp, hidden: [8, 8]}}, schedule: constant, "
         f"optimizer: {optimizer}, training: {{epochs: {epochs}, threads: 1}}, callbacks: [], "
         f"regularizers: {regularizer}}}"
     )
@@ -166,7 +177,50 @@ def test_constraints_and_penalties_never_touch_biases_or_norms() -> None:
     data = build.open_data(experiment)
     experiment = build.resolve(experiment, data)
     model = build.build_model(experiment, data.shape, 10)
-    assert list(build._kernels(model)) == ["dense1", "output"]
+    assert list(layers.kernels(model)) == ["dense1", "output"]
+
+
+def embedded(regularizer: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """Train on tokens, of which number 0 is padding; return the network and its first weights."""
+    experiment = spec.loads(
+        "{data: {dataset: digits, limit: 96, standardize: none}, model: {architecture: {name: mlp, hidden: [8]}}, "
+        f"training: {{epochs: 1, threads: 1}}, schedule: constant, callbacks: [], regularizers: {regularizer}}}"
+    )
+    data = build.open_data(experiment)
+    experiment = build.resolve(experiment, data)
+    built = build.build(experiment, data, place(experiment))
+    tokens = {"vocabulary": 17, "size": 4, "padding": 0}
+    reader = network({"name": "rnn", "units": 5, "embedding": tokens}, (64,), 10)
+    model = nn.Sequential(OrderedDict(flatten=nn.Flatten(), **dict(reader.named_children())))
+    groups = [{"params": list(model.parameters())}]
+    found = layers.kernels(model)
+    made = [each.build(kernels=found) for each in experiment.regularizers]
+    parameters = TensorParameters(groups)
+    built = replace(
+        built,
+        model=model,
+        parameters=parameters,
+        optimizer=torch.optim.SGD(groups, lr=1e-3),
+        noise=[each for each in made if isinstance(each, GradientNoise)],
+        constraints=[each for each in made if isinstance(each, Constraint)],
+    )
+    before = copied(model.state_dict())
+    Trainer(built).fit()
+    return model, before
+
+
+@pytest.mark.parametrize("regularizer", ["{name: gradient_noise, eta: 1.0}", "unit_norm"])
+def test_the_vector_of_padding_stays_zero(regularizer: str) -> None:
+    model, before = embedded(regularizer)
+    assert not model.tokens.weight[0].any()
+    assert not torch.equal(model.rnn1.weight_hh_l0, before["rnn1.weight_hh_l0"])
+
+
+def test_noise_leaves_biases_norms_and_other_layers_alone() -> None:
+    built_on = "{name: gradient_noise, eta: 1.0, layers: dense1}"
+    shaken, still = (trained(each, optimizer="{name: sgd, lr: 0.1}", steps=1).model for each in (built_on, "none"))
+    differ = {name for name, p in shaken.named_parameters() if not torch.equal(p, still.get_parameter(name))}
+    assert differ == {"dense1.weight"}
 
 
 @pytest.mark.parametrize("optimizer", ["{name: sgd, lr: 0.1}", "{name: adamw, weight_decay: 0.1}", "nadam"])
@@ -192,7 +246,7 @@ def test_a_step_with_l2_equals_a_step_on_the_sum_of_loss_and_penalty(optimizer: 
         experiment = build.resolve(experiment, data)
         built = build.build(experiment, data, place(experiment))
         if not penalized:
-            built.loss = Summed(built.loss, list(build._kernels(built.model).values()))
+            built.loss = Summed(built.loss, list(layers.kernels(built.model).values()))
         Trainer(built).fit()
         models.append(built.model.state_dict())
     for name, value in models[0].items():

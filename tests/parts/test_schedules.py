@@ -355,3 +355,22 @@ def test_a_hook_hears_of_nothing_that_happens_during_the_warm_up() -> None:
         ("end", 6),
         ("done", 6),
     ]
+
+
+def test_a_warm_up_hides_nothing_else_of_a_hook() -> None:
+    own = {name for name, value in vars(Hook).items() if callable(value) and not name.startswith("_")}
+    assert own <= set(vars(AfterWarmup))
+
+    class Leaving(Hook):
+        stops_on_divergence = True
+        left = 0
+
+        def on_epoch_left(self, run: Any, /) -> None:
+            self.left += 1
+
+    inner = Leaving()
+    hook = AfterWarmup(inner, 3)
+    hook.on_epoch_left(Run())
+    assert inner.left == 1
+    assert hook.stops_on_divergence
+    assert not AfterWarmup(Hook(), 3).stops_on_divergence

@@ -15,6 +15,7 @@ from dnntrain.spec.remainder import remainder
 
 NONE = f"{DATA}  validation: none\n{MODEL}"
 BATCH_OF_ONE = f"{DATA}  batch_size: 1\n{MODEL}  normalization: batch\n"
+SWA = MINIMAL + "training: {epochs: 20, average: swa}\n"
 NESTEROV = MINIMAL + "optimizer: {name: sgd, nesterov: true}\n"
 
 IMPOSSIBLE = [
@@ -38,6 +39,16 @@ IMPOSSIBLE = [
     (MINIMAL + "loss: mse\nmetrics: [mae, accuracy]", "metric 'accuracy' does not fit loss 'mse'", "accuracy"),
     (MINIMAL + "loss: cross_entropy\nmetrics: r2", "metric 'r2' does not fit loss 'cross_entropy'", "r2"),
     (NESTEROV, "nesterov needs momentum and no dampening", "true"),
+    (
+        SWA + "callbacks: [terminate_on_nan, {name: early_stopping, patience: 14}]",
+        "early_stopping may end training with epoch 15, but training.average begins after epoch 15",
+        "{name: early_stopping, patience: 14}",
+    ),
+    (
+        MINIMAL + "training: {average: swa}\ncallbacks: early_stopping",
+        "early_stopping may end training with epoch 11, but training.average begins after epoch 15",
+        "early_stopping",
+    ),
 ]
 
 POSSIBLE = [
@@ -51,6 +62,11 @@ POSSIBLE = [
     MINIMAL + "loss: mse\nmetrics: [mae, r2]",
     MINIMAL + "optimizer: {name: sgd, nesterov: true, momentum: 0.9}",
     MINIMAL + "schedule: one_cycle\noptimizer: sgd",
+    SWA,
+    SWA + "callbacks: {name: early_stopping, patience: 15}",
+    SWA + "callbacks: {name: early_stopping, patience: 1, warmup: 15}",
+    MINIMAL + "training: {average: {name: swa, start: 0.0}}\ncallbacks: {name: early_stopping, patience: 1}",
+    MINIMAL + "training: {average: ema}\ncallbacks: {name: early_stopping, patience: 1}",
 ]
 
 

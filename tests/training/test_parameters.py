@@ -115,6 +115,30 @@ def test_a_parameter_without_a_part_in_the_loss_stays() -> None:
         assert torch.equal(p, before[name]) == name.startswith("unused"), name
 
 
+@pytest.mark.parametrize("kind", [FlatParameters, TensorParameters])
+def test_norms_by_tensor_are_those_of_each_and_make_up_no_gradient(kind: type[Parameters]) -> None:
+    model = network()
+    parameters = kind(split(model))
+    backward(model, parameters)
+    norms = parameters.norms()
+    for p, norm in zip(parameters.tensors, norms, strict=True):
+        assert norm.item() == pytest.approx(0.0 if p.grad is None else p.grad.norm().item(), rel=1e-6)
+    assert norms[-1] == 0
+    assert norms.norm().item() == pytest.approx(parameters.norm().item(), rel=1e-6)
+    assert model.unused.weight.grad is None
+
+
+def test_decay_does_not_reach_a_parameter_without_a_gradient() -> None:
+    model = network()
+    parameters = TensorParameters([{"params": list(model.parameters())}])
+    optimizer = torch.optim.AdamW(parameters.groups, weight_decay=0.5)
+    before = model.unused.weight.detach().clone()
+    backward(model, parameters)
+    parameters.norms()
+    optimizer.step()
+    assert torch.equal(model.unused.weight, before)
+
+
 def test_a_gradient_of_another_layout_lands_in_its_place() -> None:
     model = network()
     parameters = FlatParameters([{"params": list(model.parameters())}])

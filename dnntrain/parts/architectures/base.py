@@ -57,6 +57,7 @@ class Blocks:
         dropouts: what drops out, and where.
         initialize: draws the weights of a hidden layer, in place.
         initialize_output: draws the weights of the output layer, in place.
+        initialize_recurrent: draws the weights from one step's state to the next one's, in place.
     """
 
     activation: Callable[[], nn.Module]
@@ -64,15 +65,18 @@ class Blocks:
     dropouts: Sequence[Dropout]
     initialize: Initialize
     initialize_output: Initialize
+    initialize_recurrent: Initialize
 
-    @property
-    def needs_bias(self) -> bool:
+    def needs_bias(self, features: int) -> bool:
         """Whether a layer needs a bias of its own where its normalization stands as the file says.
 
         A normalization right behind the layer that subtracts the mean of each feature takes any bias away again.
+
+        Args:
+            features: what the layer gives.
         """
         norm = self.normalization
-        return norm.make is None or norm.position == "after" or not norm.drops_bias
+        return norm.make is None or norm.position == "after" or not norm.drops_bias(features)
 
     def norm(self, name: str, features: int, dims: int) -> dict[str, nn.Module]:
         """Return a normalization under its name, or nothing where the file wants none."""
@@ -158,7 +162,7 @@ class Stack:
         """
         self._done += 1
         number = self._done
-        self.add({f"{kind}{number}": make(bias=self._blocks.needs_bias)})
+        self.add({f"{kind}{number}": make(bias=self._blocks.needs_bias(features))})
         self.add(self._blocks.norm_and_activation(str(number), features, dims))
         self.add(pool or {})
         self.add(self._blocks.hidden_dropouts(f"dropout{number}", dims, number, self._hidden))
@@ -231,8 +235,9 @@ def convolution(
 @torch.no_grad()
 def draw_stacked(weight: Tensor, matrices: int, initialize: Initialize) -> None:
     """Draw the matrices (out, in) that lie on top of each other in one weight, each with its own fans."""
+    fans = fans_of(weight.shape, "stacked", matrices=matrices)
     for matrix in weight.chunk(matrices):
-        initialize(matrix, fans_of(matrix.shape, "dense"))
+        initialize(matrix, fans)
 
 
 def global_average(blocks: Blocks, channels: int, *, behind_norm: bool) -> dict[str, nn.Module]:

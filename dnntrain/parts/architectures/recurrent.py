@@ -128,11 +128,17 @@ class Recurrence(nn.Module):
     slower than PyTorch's own tanh and relu.
     """
 
-    def __init__(self, features: int, units: int, activation: nn.Module, initialize: Initialize) -> None:
+    def __init__(
+        self,
+        features: int,
+        units: int,
+        activation: nn.Module,
+        initialize: Initialize,
+        initialize_recurrent: Initialize,
+    ) -> None:
         super().__init__()
         self.input = dense(features, units, initialize)
-        self.recurrent = nn.Linear(units, units, bias=False)
-        nn.init.orthogonal_(self.recurrent.weight)
+        self.recurrent = dense(units, units, initialize_recurrent, bias=False)
         self.activation = activation
 
     @override
@@ -200,9 +206,11 @@ def rnn(
     Takes sequences (N, T, F); pictures (N, C, H, W), read row by row as T = H steps of F = C W numbers; and, through an
     embedding, tokens (N, T). The last state of the last layer makes the logits.
 
-    W is drawn by `initializer`, U is orthogonal whatever `initializer` says, so that the state keeps its length at
-    first; b is 0. PyTorch's layer has two biases where one would do. `activation: auto` is tanh here. tanh and relu run
-    in PyTorch's own code; any other activation works too, step by step and slower.
+    W is drawn by `initializer`. U is orthogonal whatever `initializer` says, drawn from the same stream of random
+    numbers: it is applied once a step, and any other matrix of that size stretches some states and shrinks others,
+    again and again; an orthogonal one keeps their length at first. b is 0. PyTorch's layer has two biases where one
+    would do. `activation: auto` is tanh here. tanh and relu run in PyTorch's own code; any other activation works too,
+    step by step and slower.
 
     Normalization stands after each layer's activation, at each step (for the last layer: at the last step), wherever
     `position` puts it, and `auto` is none; dropout follows it, and never touches the path from step to step.
@@ -391,8 +399,7 @@ def _fused(
             if name.startswith("weight_ih"):
                 draw_stacked(parameter, gates, blocks.initialize)
             elif name.startswith("weight_hh"):
-                for matrix in parameter.chunk(gates):
-                    nn.init.orthogonal_(matrix)
+                draw_stacked(parameter, gates, blocks.initialize_recurrent)
             else:
                 parameter.zero_()
                 if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
@@ -402,7 +409,7 @@ def _fused(
 
 def _looped(blocks: Blocks, features: int, units: int, *, bidirectional: bool) -> nn.Module:
     def one_way() -> Recurrence:
-        return Recurrence(features, units, blocks.activation(), blocks.initialize)
+        return Recurrence(features, units, blocks.activation(), blocks.initialize, blocks.initialize_recurrent)
 
     return BothDirections(one_way(), one_way()) if bidirectional else one_way()
 

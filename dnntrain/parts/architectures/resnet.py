@@ -89,7 +89,7 @@ class BasicBlock(nn.Module):
         self, channels: int, filters: int, stride: int, blocks: Blocks, shortcut: Literal["padding", "projection"]
     ) -> None:
         super().__init__()
-        draw, bias = blocks.initialize, blocks.needs_bias
+        draw, bias = blocks.initialize, blocks.needs_bias(filters)
         branch: OrderedDict[str, nn.Module] = OrderedDict()
         branch["conv1"] = convolution(channels, filters, 3, draw, stride=stride, bias=bias)
         branch.update(blocks.norm_and_activation("1", filters, 2))
@@ -110,7 +110,7 @@ class BasicBlock(nn.Module):
             return PaddedShortcut(filters - channels, stride)
         normed = blocks.normalization.make is not None and blocks.normalization.position == "before"
         # Without a normalization of its own, the bias of the branch does for both.
-        bias = normed and blocks.needs_bias
+        bias = normed and blocks.needs_bias(filters)
         conv = convolution(channels, filters, 1, blocks.initialize, stride=stride, bias=bias)
         return nn.Sequential(OrderedDict(conv=conv, **(blocks.norm("norm", filters, 2) if normed else {})))
 
@@ -134,7 +134,7 @@ class PreactivatedBlock(nn.Module):
 
     def __init__(self, channels: int, filters: int, stride: int, blocks: Blocks) -> None:
         super().__init__()
-        draw, bias = blocks.initialize, blocks.needs_bias
+        draw, bias = blocks.initialize, blocks.needs_bias(filters)
         self.open = nn.Sequential(OrderedDict(blocks.norm_and_activation("1", channels, 2)))
         branch: OrderedDict[str, nn.Module] = OrderedDict()
         branch["conv1"] = convolution(channels, filters, 3, draw, stride=stride, bias=bias)
@@ -218,7 +218,7 @@ def resnet(
 
     layers: OrderedDict[str, nn.Module] = OrderedDict(blocks.input_norm(channels, 2))
     layers.update(blocks.input_dropouts(2))
-    layers["conv"] = convolution(channels, width, 3, blocks.initialize, bias=blocks.needs_bias)
+    layers["conv"] = convolution(channels, width, 3, blocks.initialize, bias=blocks.needs_bias(width))
     layers.update(blocks.norm_and_activation("", width, 2))
     layers.update(_stages(width, width, (depth - 2) // 6, block))
     layers.update(global_average(blocks, final, behind_norm=True))
@@ -270,7 +270,7 @@ def wide_resnet(
 
     layers: OrderedDict[str, nn.Module] = OrderedDict(blocks.input_norm(channels, 2))
     layers.update(blocks.input_dropouts(2))
-    layers["conv"] = convolution(channels, stem, 3, blocks.initialize, bias=blocks.needs_bias)
+    layers["conv"] = convolution(channels, stem, 3, blocks.initialize, bias=blocks.needs_bias(stem))
     layers.update(_stages(stem, width, (depth - 4) // 6, block))
     layers.update(blocks.norm_and_activation("", final, 2))
     layers.update(global_average(blocks, final, behind_norm=True))

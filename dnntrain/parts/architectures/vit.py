@@ -23,6 +23,7 @@ from dnntrain.parts.architectures.base import (
     picture_shape,
 )
 from dnntrain.parts.initializers import Fans
+from dnntrain.parts.layers import Table
 from dnntrain.registry import Positive, PositiveInt
 
 Gate = Literal["none", "glu", "geglu", "swiglu"]
@@ -45,7 +46,7 @@ class Patches(nn.Conv2d):
         return super().forward(input).flatten(2).transpose(1, 2)
 
 
-class Positions(nn.Module):
+class Positions(Table):
     """Add a learned vector to each patch, by its place: (N, T, width) to the same."""
 
     def __init__(self, patches: int, width: int) -> None:
@@ -226,7 +227,7 @@ def _check(height: int, side: int, patch: int, width: int, heads: int, blocks: B
             f"possible: {', '.join(map(str, fitting))}",
         )
     norm = blocks.normalization
-    if norm.needs_batch or norm.drops_bias:
+    if norm.needs_batch or norm.needs_positions:
         raise misfit(
             "model.normalization must look at each patch by itself in a vit, not across the batch or across patches",
             "write normalization: layer, or rms; none takes it away",

@@ -68,7 +68,7 @@ def adamw(
         lr: learning rate.
         betas: decay of the mean of the gradient, and of its square.
         eps: added to the root of the mean square.
-        weight_decay: share of a weight, times lr, that is taken away each step; not from biases and norms.
+        weight_decay: share of a weight, times lr, that is taken away each step; of kernels only.
     """
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused(groups))
 

@@ -11,12 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from dnntrain.registry import ByShape, Family, Fraction, NonNegative, Options, Positive
-
-Patterns = Annotated[
-    str | tuple[str, ...],
-    ByShape(scalar=str, sequence=Annotated[tuple[str, ...], Field(strict=False, min_length=1)]),
-]
+from dnntrain.parts.layers import Patterns
+from dnntrain.registry import Family, Fraction, NonNegative, Options, Positive
 
 
 class Group(Options):
@@ -50,6 +46,8 @@ optimizers = Family(
 )
 
 Groups = list[dict[str, Any]]
+"""Parameters with the options that are their own; `tables: True` says that none is a kernel, whatever its shape."""
+
 Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
 from dnntrain.errors import UsageError
+from dnntrain.parts.layers import check_matches, matches, table_weights
 from dnntrain.parts.optimizers.base import Group, Groups
 
 
@@ -16,7 +16,8 @@ def grouped(model: nn.Module, groups: Sequence[Group], *, decay: float | None) -
     """Divide the trainable parameters of a model into what a torch optimizer takes.
 
     Decay, where there is any, is for kernels: biases and the parameters of normalization layers, which have one
-    dimension, are spared.
+    dimension, are spared, and so are the vectors of tokens and positions, unless a group gives these a decay itself.
+    They stand in groups with `tables: True`.
 
     Args:
         model: the network.
@@ -27,35 +28,37 @@ def grouped(model: nn.Module, groups: Sequence[Group], *, decay: float | None) -
         UsageError: a pattern matches no layer, or asks for a decay that the optimizer does not have.
     """
     layers = {name: name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
-    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    tables = table_weights(model)
+    found: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for group in groups:
         _check(group, list(dict.fromkeys(layers.values())), decay)
     for name, p in model.named_parameters():
         if p.requires_grad:
-            number = next((i for i, group in enumerate(groups) if _matches(group, layers[name])), -1)
-            own = decay if number < 0 or groups[number].weight_decay is None else groups[number].weight_decay
-            spared = bool(own) and p.ndim <= 1
-            found.setdefault((number, spared), []).append(p)
-    return [_options(groups, number, spared, params) for (number, spared), params in sorted(found.items())]
+            number = next((i for i, group in enumerate(groups) if matches(layers[name], group.layers)), -1)
+            own = None if number < 0 else groups[number].weight_decay
+            if p in tables:
+                spared = bool(decay) and own is None
+            else:
+                spared = bool(decay if own is None else own) and p.ndim <= 1
+            found.setdefault((number, spared, p in tables), []).append(p)
+    return [_options(groups, *key, params) for key, params in sorted(found.items(), key=lambda item: item[0])]
 
 
-def _options(groups: Sequence[Group], number: int, spared: bool, params: list[nn.Parameter]) -> dict[str, Any]:
+def _options(
+    groups: Sequence[Group], number: int, spared: bool, tables: bool, params: list[nn.Parameter]
+) -> dict[str, Any]:
     options: dict[str, Any] = {"params": params}
     if number >= 0:
         group = groups[number]
         options |= {key: getattr(group, key) for key in ("lr", "weight_decay") if getattr(group, key) is not None}
     if spared:
         options["weight_decay"] = 0.0
+    if tables:
+        options["tables"] = True
     return options
 
 
-def _matches(group: Group, layer: str) -> bool:
-    patterns = (group.layers,) if isinstance(group.layers, str) else group.layers
-    return any(fnmatchcase(layer, pattern) for pattern in patterns)
-
-
 def _check(group: Group, layers: list[str], decay: float | None) -> None:
-    if not any(_matches(group, layer) for layer in layers):
-        raise UsageError(f"optimizer.groups: no layer matches {group.layers!r}; there are {', '.join(layers)}")
+    check_matches(layers, group.layers, kind="layer")
     if group.weight_decay is not None and decay is None:
-        raise UsageError(f"optimizer.groups: this optimizer has no weight decay to set for {group.layers!r}")
+        raise UsageError(f"this optimizer has no weight decay to set for {group.layers!r}")

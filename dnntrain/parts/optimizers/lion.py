@@ -67,6 +67,6 @@ def lion(
         groups: parameters with the options that are their own.
         lr: learning rate.
         betas: share of the memory in the step, and decay of the memory.
-        weight_decay: share of a weight, times lr, that is taken away each step; not from biases and norms.
+        weight_decay: share of a weight, times lr, that is taken away each step; of kernels only.
     """
     return Lion(groups, lr=lr, betas=betas, weight_decay=weight_decay)

@@ -45,10 +45,14 @@ def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
     return orthogonal
 
 
+def _is_matrix(p: Tensor, group: dict[str, Any]) -> bool:
+    return p.ndim > 1 and not group.get("tables", False)
+
+
 class Muon(Update):
     """Orthogonalized momentum for matrices, AdamW for all else.
 
-    For a weight of two or more dimensions, seen as a matrix (first dimension, rest)::
+    For a kernel of two or more dimensions, seen as a matrix (first dimension, rest)::
 
         m = momentum m + (1 - momentum) g
         u = momentum m + (1 - momentum) g    with nesterov, else m
@@ -58,7 +62,8 @@ class Muon(Update):
     split in two, so that a schedule moves both rates, and the momentum of both.
 
     Args:
-        params: groups; one with an `lr` of its own has an `adamw_lr` in the same proportion.
+        params: groups; one with an `lr` of its own has an `adamw_lr` in the same proportion, one with `tables: True`
+            has no matrices.
         lr: learning rate of matrices.
         momentum: decay of the mean of the gradient.
         nesterov: look ahead along the momentum.
@@ -85,7 +90,8 @@ class Muon(Update):
 
         def split(want_matrices: bool) -> Iterator[dict[str, Any]]:
             for group in params:
-                own = {"lr": lr, **group, "params": [p for p in group["params"] if (p.ndim > 1) == want_matrices]}
+                chosen = [p for p in group["params"] if _is_matrix(p, group) == want_matrices]
+                own = {"lr": lr, **group, "params": chosen}
                 if want_matrices:
                     yield {**matrices, **own}
                 else:
@@ -152,7 +158,7 @@ class Muon(Update):
 @optimizers.register(
     "muon",
     equation="m decaying mean of g; w -= lr (sqrt(max(1, rows / columns)) orthogonalize(m) + weight_decay w); "
-    "biases and norms: adamw",
+    "biases, norms and embeddings: adamw",
     cite="Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks",
     example={"name": "muon", "lr": 0.02},
 )
@@ -171,8 +177,8 @@ def muon(
     """Momentum turned into the nearest orthogonal matrix, so that no direction of a layer is left behind.
 
     For weights of two or more dimensions; a convolution's kernel is seen as (output channels, rest). Biases and norms
-    get AdamW with a rate of its own. The authors leave embeddings and the output layer to AdamW too; an embedding
-    cannot be told from a matrix by its shape, so here every matrix is orthogonalized.
+    get AdamW with a rate of its own, and so do the vectors of tokens and positions. The authors leave the output layer
+    to AdamW too; here it is orthogonalized like the others.
 
     Defaults are those of torch.optim.Muon, which takes nothing but matrices; the authors train with lr 0.02. The step
     is scaled by sqrt(max(1, rows / columns)) of the matrix, as in both; for kernels of convolutions the authors' code
@@ -185,8 +191,8 @@ def muon(
         momentum: decay of the mean of the gradient.
         nesterov: look ahead along the momentum.
         ns_steps: steps of the Newton-Schulz iteration.
-        weight_decay: share of a weight, times lr, that is taken away each step; not from biases and norms.
-        adamw_lr: learning rate of biases, norms and what else is no matrix.
+        weight_decay: share of a weight, times lr, that is taken away each step; of kernels only.
+        adamw_lr: learning rate of biases, norms, embeddings and what else is no matrix.
         adamw_betas: decay of the mean of the gradient, and of its square, for the same.
     """
     return Muon(

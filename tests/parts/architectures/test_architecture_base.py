@@ -38,16 +38,20 @@ def test_a_stack_puts_each_part_where_the_file_wants_it() -> None:
         ("none", True),
         ({"name": "batch", "position": "before"}, False),
         ({"name": "batch", "position": "after"}, True),
+        ({"name": "batch", "affine": False}, False),
         ({"name": "instance", "position": "before"}, False),
+        ({"name": "instance", "affine": False}, False),
         ({"name": "instance", "position": "after"}, True),
         ({"name": "layer", "position": "before"}, True),
         ({"name": "rms", "position": "before"}, True),
         ({"name": "group", "groups": 2}, True),
+        ({"name": "group", "groups": 6}, False),
+        ({"name": "group", "groups": 6, "position": "after"}, True),
     ],
     ids=str,
 )
 def test_a_bias_is_needed_unless_a_mean_is_subtracted_right_behind(normalization: Any, needed: bool) -> None:
-    assert parts(normalization=normalization).needs_bias is needed
+    assert parts(normalization=normalization).needs_bias(6) is needed
 
 
 def test_a_dense_layer_is_drawn_with_its_fans_and_a_convolution_with_those_of_its_window() -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tinynetworks import network
 from torch import Tensor, nn
 
+from dnntrain import build, spec
 from dnntrain.errors import SpecError
 from dnntrain.parts.architectures import architectures
 from dnntrain.parts.architectures.recurrent import Recurrence, Rows
@@ -115,6 +116,39 @@ def test_recurrent_weights_are_orthogonal_and_the_others_drawn_gate_by_gate(name
         assert gate.var().item() == pytest.approx(2 / 260, rel=0.06)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "selu"])
+@pytest.mark.parametrize("name", NAMES)
+def test_all_weights_come_from_the_stream_of_initialization(name: str, activation: str) -> None:
+    if name != "rnn" and activation != "tanh":
+        pytest.skip("gates are built of tanh")
+    models = []
+    for noise, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(noise)
+        models.append(network({"name": name, "units": 6}, (5, 4), activation=activation, seed=seed))
+    one, other, third = (dict(model.named_parameters()) for model in models)
+    for key, p in one.items():
+        assert torch.equal(p, other[key]), key
+        assert torch.equal(p, third[key]) == (p.ndim == 1), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_draws_orthogonal_recurrent_weights_of_its_seed(name: str) -> None:
+    def recurrent(noise: int, seed: int) -> Tensor:
+        experiment = spec.loads(
+            f"{{seed: {seed}, data: {{dataset: digits}}, model: {{architecture: {{name: {name}, units: 6}}, "
+            "activation: tanh, initializer: zeros, output_initializer: zeros, normalization: none}}"
+        )
+        torch.manual_seed(noise)
+        weight: Tensor = getattr(build.build_model(experiment, (5, 4), 3), f"{name}1").weight_hh_l0
+        return weight
+
+    weight = recurrent(1, 0)
+    for gate in weight.chunk(GATES[name]):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(6), atol=1e-5, rtol=0)
+    assert torch.equal(weight, recurrent(2, 0))
+    assert not torch.equal(weight, recurrent(1, 1))
+
+
 def test_an_lstm_remembers_at_first() -> None:
     layer = network({"name": "lstm", "units": 3}, (5, 2)).lstm1
     assert layer.bias_ih_l0.tolist() == [0.0] * 3 + [1.0] * 3 + [0.0] * 6
@@ -136,7 +170,8 @@ def test_an_rnn_takes_any_activation(activation: str, own: type) -> None:
 def test_step_by_step_is_the_same_as_in_one_go(activation: nn.Module) -> None:
     nonlinearity = "tanh" if isinstance(activation, nn.Tanh) else "relu"
     theirs = nn.RNN(3, 5, nonlinearity=nonlinearity, batch_first=True, bias=False).double()
-    ours = Recurrence(3, 5, activation, lambda weight, fans: nn.init.normal_(weight)).double()
+    drawn, orthogonal = lambda w, fans: nn.init.normal_(w), lambda w, fans: nn.init.orthogonal_(w)
+    ours = Recurrence(3, 5, activation, drawn, orthogonal).double()
     with torch.no_grad():
         theirs.weight_ih_l0.copy_(ours.input.weight)
         theirs.weight_hh_l0.copy_(ours.recurrent.weight)

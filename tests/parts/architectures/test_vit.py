@@ -138,6 +138,8 @@ def test_depth_counts_attention_and_mlp(layers: int) -> None:
         ({"heads": 5}, r"model.architecture.heads is 5, .* width of 12 ", "possible: 1, 2, 3, 4, 6, 12$"),
         ({"normalization": {"name": "batch"}}, "model.normalization must look at each patch", "layer, or rms"),
         ({"normalization": {"name": "batch", "affine": False}}, "model.normalization must look", "layer, or rms"),
+        ({"normalization": {"name": "instance"}}, "model.normalization must look at each patch", "layer, or rms"),
+        ({"normalization": {"name": "instance", "affine": False}}, "model.normalization must look", "layer, or rms"),
         ({"normalization": {"name": "rms", "position": "after"}}, "model.normalization.position is after", "leave"),
     ],
     ids=str,

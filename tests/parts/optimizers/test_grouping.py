@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tinynetworks import network
 from tinyparts import make_mlp
 
 from dnntrain import build, spec
@@ -45,6 +46,41 @@ def test_decay_spares_biases_in_every_group() -> None:
         ({"output.weight"}, 0.5),
         ({"output.bias"}, 0.0),
     ]
+
+
+def vision() -> torch.nn.Module:
+    return network({"name": "vit", "patch": 4, "width": 8, "heads": 2, "layers": 1})
+
+
+def test_decay_spares_positions_and_embeddings() -> None:
+    vit = vision()
+    tokens = network({"name": "rnn", "units": 5, "embedding": {"vocabulary": 9, "size": 4}}, (6,))
+    for model, table in ((vit, "positions.weight"), (tokens, "tokens.weight")):
+        found = grouped(model, (), decay=0.1)
+        with_decay = {name for g in found if "weight_decay" not in g for name in names(model, g["params"])}
+        assert with_decay == {n for n, p in model.named_parameters() if p.ndim > 1} - {table}
+        assert [names(model, g["params"]) for g in found if g.get("tables")] == [{table}]
+
+
+def test_a_group_can_give_a_table_a_decay() -> None:
+    model = vision()
+    groups = groups_of({"name": "adamw", "groups": [{"layers": "positions", "weight_decay": 0.5}]})
+    (table,) = [g for g in grouped(model, groups, decay=0.1) if g.get("tables")]
+    assert table["weight_decay"] == 0.5
+
+
+def test_muon_leaves_positions_to_adamw() -> None:
+    model = vision()
+    groups = grouped(model, (), decay=0.1)
+    optimizer = optimizers.choose("muon").build(groups=groups)
+    adamw = {name for g in optimizer.param_groups if "betas" in g for name in names(model, g["params"])}
+    assert adamw == {n for n, p in model.named_parameters() if p.ndim == 1} | {"positions.weight"}
+
+
+def test_every_pattern_of_a_group_must_match() -> None:
+    groups = groups_of({"name": "sgd", "groups": [{"layers": ["dense*", "conv*"], "lr": 0.1}]})
+    with pytest.raises(UsageError, match=r"no layer matches 'conv\*'; there are dense1, output"):
+        grouped(make_mlp((6,), 3, [5]), groups, decay=None)
 
 
 def test_frozen_parameters_are_in_no_group() -> None:

@@ -217,7 +217,8 @@ def test_list_says_what_auto_picks(family: str, places: list[str]) -> None:
         assert place in shown
 
 
-def test_list_points_to_keys_that_are_no_parts() -> None:
+def test_list_points_to_keys_that_are_no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     callbacks = call("list", "callback").stdout
     assert "training.max_time: null | text" in callbacks
     assert "training.checkpoint: {every: epoch, keep: 0}" in callbacks

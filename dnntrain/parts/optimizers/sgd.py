@@ -5,27 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from typing_extensions import override
 
 from dnntrain.parts.optimizers.base import Groups, fused, optimizers
 from dnntrain.registry import Fraction, Positive
 
 
-class Sgd(torch.optim.SGD):
-    """PyTorch's, with a velocity that is zero before the first step.
+def start_velocity(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Put a velocity of zero where there is none yet; a hook before each step.
 
     Under fp16 a first step that overflows is skipped within the fused kernel; PyTorch then goes on with a velocity that
     was never written: whatever the memory held.
     """
-
-    @override
-    def step(self, closure: Any = None) -> Any:
-        for group in self.param_groups:
-            if group["fused"] and group["momentum"]:
-                for p in group["params"]:
-                    if p.grad is not None and "momentum_buffer" not in self.state[p]:
-                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        return super().step(closure)
+    for group in optimizer.param_groups:
+        for p in group["params"] if group["momentum"] else ():
+            if p.grad is not None and "momentum_buffer" not in optimizer.state[p]:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 @optimizers.register(
@@ -58,4 +52,9 @@ def sgd(
     """
     # The first step leaves dampening out, which a velocity that starts at zero would not.
     in_one_kernel = fused(groups) and not dampening
-    return Sgd(groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, fused=in_one_kernel)
+    optimizer = torch.optim.SGD(
+        groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, fused=in_one_kernel
+    )
+    if in_one_kernel:
+        optimizer.register_step_pre_hook(start_velocity)
+    return optimizer

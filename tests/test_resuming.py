@@ -79,6 +79,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(step: int, whole: dnntrain
     assert directory.status() == "interrupted"
     assert directory.summary()["stop_reason"] == "interrupted by SIGTERM"
     assert len(directory.metrics()) == (step - 1) // STEPS
+    assert state(directory)["training"]["progress"]["step"] == step, "nothing that was computed is lost"
     record = dnntrain.resume(directory.path)
     assert (record.status, record.summary["epochs"], record.remarks) == ("completed", 4, ())
     assert same(whole, record)

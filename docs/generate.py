@@ -1,29 +1,36 @@
-"""Rewrite docs/reference.md from the registry; with --check, only say whether it is up to date."""
+"""Rewrite what is made from the registry; with --check, only say whether it is up to date.
+
+That is docs/reference.md, and the table of defaults by which runs of different versions are compared without torch.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from dnntrain.spec.reference import markdown
+from dnntrain.spec.reference import defaults, markdown
 
-PAGE = Path(__file__).with_name("reference.md")
+DOCS = Path(__file__).parent
+DEFAULTS = DOCS.parent / "dnntrain" / "compare" / "defaults.json"
 
 
 def main() -> int:
-    """Write or check the page; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when the page is stale")
-    text = markdown()
+    """Write or check the files; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is stale")
+    made = {DOCS / "reference.md": markdown(), DEFAULTS: json.dumps(defaults(), indent=1, sort_keys=True) + "\n"}
     if not parser.parse_args().check:
-        PAGE.write_text(text, encoding="utf-8")
-        print(f"wrote {PAGE.name}")
+        for path, text in made.items():
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.name}")
         return 0
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-        print(f"{PAGE.name} is stale: run 'make docs'", file=sys.stderr)
+    stale = [path.name for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if stale:
+        print(f"stale: {', '.join(stale)}; run 'make docs'", file=sys.stderr)
         return 1
-    print(f"{PAGE.name} is up to date")
+    print(f"{' and '.join(path.name for path in made)} are up to date")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The compare command: who converges faster, who ends better, what it costs. No torch."""
+"""The commands that compare: many runs over their seeds, or two side by side. No torch."""
 
 from __future__ import annotations
 
@@ -52,6 +52,37 @@ def compare(
             csv.writer(sys.stdout).writerows(flat(made))
         else:
             _print(made, markdown=markdown)
+
+
+def diff(
+    one: Annotated[str, typer.Argument(help="A run.")],
+    other: Annotated[str, typer.Argument(help="Another run.")],
+    runs_dir: RunsDir = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Show what differs between two runs: experiment, environment, figures; exit with 1 if anything does."""
+    with user_errors():
+        from dataclasses import asdict
+
+        from dnntrain.compare.diff import diff_runs
+        from dnntrain.store import find
+
+        directories = [find(run, runs_dir) for run in (one, other)]
+        found = diff_runs(*directories)
+        if json:
+            print_json(asdict(found))
+        else:
+            out = console()
+            for title, rows in asdict(found).items():
+                shown = table(title, *(escape(visible(directory.name)) for directory in directories))
+                for row in rows:
+                    shown.add_row(*(escape(visible(_plain(value))) for value in row.values()))
+                if rows:
+                    out.print(shown, "")
+            if not found:
+                print("no difference but times")
+        if found:
+            raise typer.Exit(1)
 
 
 def _print(made: Comparison, *, markdown: bool) -> None:
@@ -197,6 +228,13 @@ def _value(configuration: Any, key: str) -> str:
     if value is None or value == []:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> str:
+    """Write a value of any kind on a line."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _figure(made: Comparison, value: float | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,8 +215,8 @@ def aligned(configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     """Write configurations alike, so that those of different versions of dnntrain can be compared.
 
     A part without options, `selu`, is written as its `name` where another configuration has it so. A key that a
-    configuration lacks, though it has the same parts around it, was not known to the version that wrote it; where all
-    that have it agree on its value, it takes that.
+    configuration lacks, though it has the same parts around it, was not known to the version that wrote it, and takes
+    its default: versions add keys with defaults that leave old experiments as they were.
     """
     named = {key.removesuffix(".name") for each in configurations for key in each if key.endswith(".name")}
     written = [
@@ -223,12 +224,21 @@ def aligned(configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
     for key in dict.fromkeys(key for each in written for key in each):
         having = [each for each in written if key in each]
-        for each in written:
-            if key not in each:
-                alike = [other[key] for other in having if _same_parts(key, each, other)]
-                if alike and all(value == alike[0] for value in alike):
-                    each[key] = alike[0]
+        for each in written if len(having) < len(written) else ():
+            if key not in each and any(_same_parts(key, each, other) for other in having):
+                section, _, option = key.rpartition(".")
+                known = _defaults()["options"].get(each.get(f"{section}.name"), _defaults()["keys"])
+                name = key if known is _defaults()["keys"] else option
+                if name in known:
+                    each[key] = known[name]
     return written
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Read the table of defaults that `make docs` writes."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("defaults.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _same_parts(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from dnntrain.registry import AUTO, LARGEST, ByShape, Family, Options, Pick, WordOr, article, families, plain
 from dnntrain.spec.forms import annotated, even, fields, flow, follow, marked, models
 from dnntrain.spec.schema import OneOrMore, Spec
+from dnntrain.store import flatten
 
 _KEYS: Final = {
     "optimizer": ("training.clip", "training.accumulate"),
@@ -150,6 +151,29 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
 
 def _default(info: FieldInfo) -> str | None:
     return None if info.is_required() else flow(plain(info.get_default(call_default_factory=True, validated_data={})))
+
+
+def defaults() -> dict[str, Any]:
+    """Return what a run that does not mention a key had, as plain values.
+
+    Returns:
+        `keys`: default by dotted key, for keys that are not options of a part; `options`: of each part's name, default
+        by option, where that is required of none of the parts of that name.
+    """
+    minimal = {"data": {"dataset": "digits"}, "model": {"architecture": {"name": "mlp", "hidden": [1]}}}
+    keys = {
+        key: value
+        for key, value in flatten(plain(Spec.model_validate(minimal))).items()
+        if not key.startswith(("data.dataset", "model.architecture", "optimizer", "schedule", "name", "seed"))
+    }
+    options: dict[str, dict[str, Any]] = {}
+    for family in families().values():
+        for entry in family:
+            for name, info in entry.options.model_fields.items():
+                if not info.is_required():
+                    value = plain(info.get_default(call_default_factory=True, validated_data={}))
+                    options.setdefault(entry.name, {}).setdefault(info.alias or name, value)
+    return {"keys": keys, "options": options}
 
 
 def markdown() -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -58,9 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A current folder with the files that the examples of data sets name: 48 samples in two classes."""
     made, rng = tmp_path_factory.mktemp("examples"), np.random.default_rng(0)
     x, y = rng.normal(size=(48, 5)).astype(np.float32), np.arange(48) % 2
-    table = pandas.DataFrame(x, columns=list("abcde")).assign(price=x.sum(axis=1), label=y, target=y)
-    table.to_csv(made / "table.csv", index=False)
-    table.to_parquet(made / "table.parquet", index=False)
+    columns = {**dict(zip("abcde", x.T, strict=True)), "price": x.sum(axis=1), "label": y, "target": y}
+    table = pyarrow.table(columns)
+    pyarrow.csv.write_csv(table, made / "table.csv")
+    pyarrow.parquet.write_table(table, made / "table.parquet")
     np.savez(made / "data.npz", x_train=x, y_train=y)
     for i, label in enumerate(y):
         path = made / "pictures" / "train" / f"class{label}" / f"{i}.png"

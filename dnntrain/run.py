@@ -103,7 +103,7 @@ def train(
             with directory.lock():
                 directory.write_spec(specs.dump(spec))
                 directory.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Session(directory, spec, data, built, observers, test=test).fit()
+                return _Training(directory, spec, data, built, observers, test=test).fit()
 
 
 def resume(
@@ -159,13 +159,15 @@ def resume(
             test = bool(environment.get("test"))
             built = _build(spec, data, placement, test=test)
             now = _environment(spec, built, data, placement)
-            session = _Session(directory, spec, data, built, observers, test=test)
-            session.remarks += unlike(environment, now, asked=[change.key for change in found])
-            session.remarks += [f"from here on {change}" for change in found]
-            session.go_on(latest(directory, placement.device), afresh(session.trainer, found), retried=bool(overrides))
+            training = _Training(directory, spec, data, built, observers, test=test)
+            training.remarks += unlike(environment, now, asked=[change.key for change in found])
+            training.remarks += [f"from here on {change}" for change in found]
+            training.go_on(
+                latest(directory, placement.device), afresh(training.trainer, found), retried=bool(overrides)
+            )
             directory.write_spec(specs.dump(spec))
             directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
-            return session.fit()
+            return training.fit()
 
 
 _MORE = "to go on, give it more to do, such as --set training.epochs=N"
@@ -186,7 +188,7 @@ def latest_of(spec: Spec, /, *, runs: str | Path = "runs") -> RunDirectory | Non
     return None
 
 
-class _Session:
+class _Training:
     """One training of a run, from its beginning or from a checkpoint, to its end or to the next interruption."""
 
     def __init__(

@@ -148,11 +148,7 @@ def resume(
         if overrides:
             found = changes(began, spec)
             refuse_impossible(found)
-        if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
-            raise DataError(
-                f"the data is not what {directory.name} began with: bring it back, or start a new run with: dnntrain "
-                f"run {source}"
-            )
+        _refuse_other_data(directory, environment, data)
         here = pinned(spec, environment)
         placement = place(here)
         with settings(here, placement):
@@ -296,6 +292,14 @@ class _Training:
         remark = f"{error}; going back to {place}, with {self.trainer.lr_scale:.3g} of the learning rate"
         self.remarks.append(remark)
         self.recorder.log(remark)
+
+
+def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], data: Data) -> None:
+    if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
+        raise DataError(
+            f"the data is not what {directory.name} began with: bring it back, or start a new run with: dnntrain run "
+            f"{directory.path / directory.SPEC}"
+        )
 
 
 def _build(spec: Spec, data: Data, placement: Placement, *, test: bool) -> Built:

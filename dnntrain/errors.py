@@ -8,7 +8,8 @@ The tree::
     ├── RegistrationError         2   a part (a plugin's, say) is registered in a way that cannot work
     ├── DataError                 1   data is missing, damaged or unfit for the experiment
     ├── StoreError                1   a run directory cannot be written or read
-    │   └── LockedError           1   another process holds the run directory
+    │   ├── LockedError           1   another process holds the run directory
+    │   └── NewerError            1   a newer dnntrain wrote it
     └── DivergedError             1   training met numbers that are not finite
 
     Interrupted                       128 + the signal's number: a signal asked for the end (a KeyboardInterrupt)
@@ -62,6 +63,10 @@ class StoreError(DnntrainError):
 
 class LockedError(StoreError):
     """Another process holds the run directory."""
+
+
+class NewerError(StoreError):
+    """What is to be read was written by a newer dnntrain."""
 
 
 class DivergedError(DnntrainError):

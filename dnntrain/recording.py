@@ -15,6 +15,7 @@ import torch
 from typing_extensions import override
 
 from dnntrain import build
+from dnntrain import spec as specs
 from dnntrain.build import Data
 from dnntrain.errors import StoreError
 from dnntrain.registry import plain
@@ -45,6 +46,7 @@ class Recorder(Hook):
         self._built = built
         self._data = data
         self._checkpoint = spec.training.checkpoint
+        self._spec = specs.dump(spec)
         self._events = ScalarWriter(directory.tensorboard)
         self._outputs = build.outputs(spec, data)
         self._earlier = {"seconds": 0.0, "training_seconds": 0.0, "samples": 0.0}
@@ -98,8 +100,15 @@ class Recorder(Hook):
         self.save(run)
 
     def save(self, run: RunView) -> None:
-        """Save the state of training, and make durable what was written before."""
-        state = {"schema": CHECKPOINT_SCHEMA, "training": run.state_dict(), "record": self._spent()}
+        """Save the state of training, and make durable what was written before; a spoilt state is not saved."""
+        if not run.is_sound():
+            return
+        state = {
+            "schema": CHECKPOINT_SCHEMA,
+            "spec": self._spec,
+            "training": run.state_dict(),
+            "record": self._spent(),
+        }
         self._directory.sync_metrics()
         self._directory.save_checkpoint(self._directory.LAST, lambda file: _save(state, file))
         self._directory.keep_checkpoint(run.step, self._checkpoint.keep)
@@ -109,14 +118,15 @@ class Recorder(Hook):
     def go_on(self, run: RunView, record: Mapping[str, float], path: Path | None) -> None:
         """Take up the record where a saved state of training leaves it.
 
-        Rows and kept checkpoints past the state are taken away, and the best checkpoint is that of the state again.
+        Rows and checkpoints past the state are taken away, and damaged ones that were passed over; the best checkpoint
+        is that of the state again.
 
         Args:
             run: training, gone to the state.
             record: what `save` wrote of the record itself.
             path: the checkpoint that holds the state; None for the start of training.
         """
-        self._directory.drop_step_checkpoints(after=run.step)
+        self._directory.drop_checkpoints(before=path, after=run.step)
         if path == self._directory.checkpoint(self._directory.LAST):
             # Whoever saved it may have been killed before it was kept.
             self._directory.keep_checkpoint(run.step, self._checkpoint.keep)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from dnntrain.errors import StoreError, UsageError
+from dnntrain import spec as specs
+from dnntrain.errors import NewerError, StoreError, UsageError
 from dnntrain.registry import AUTO
 from dnntrain.spec import Spec
 from dnntrain.spec.changes import Change
@@ -32,29 +33,51 @@ _ALIKE: Final = {
 }
 
 
-def latest(directory: RunDirectory, device: torch.device) -> tuple[State, Path] | None:
-    """Read the latest checkpoint of a run that is whole; None where the run has none at all.
+def readable(directory: RunDirectory, device: torch.device) -> Iterator[tuple[State, Path]]:
+    """Yield the checkpoints of a run that are whole, the one to try first at the front; of others it is warned.
 
     Raises:
-        StoreError: there are checkpoints, and none can be read.
+        NewerError: one of them was written by a newer dnntrain; going on from an older one would overwrite it.
+        StoreError: there are checkpoints, and none can be read; with the reason of each.
     """
-    reasons = []
+    reasons: list[str] = []
+    whole = False
     for path in directory.resumable():
         try:
             checkpoint = read_checkpoint(path, device)
             if lacking := {"training", "record"} - set(checkpoint):
                 raise StoreError(f"{path} is no state of training: it lacks {' and '.join(sorted(lacking))}")
+        except NewerError:
+            raise
         except StoreError as error:
             _logger.warning("%s; trying the one before it", error)
             reasons.append(str(error))
         else:
-            return checkpoint, path
-    if reasons:
-        raise StoreError(
-            f"no checkpoint of {directory.path} can be read; to start anew: dnntrain run "
-            f"{directory.path / directory.SPEC}\n" + "\n".join(reasons)
-        )
-    return None
+            whole = True
+            yield checkpoint, path
+    if reasons and not whole:
+        anew = f"dnntrain run {directory.path / directory.SPEC}"
+        why = "\n".join(reasons)
+        raise StoreError(f"no checkpoint of {directory.path} can be read; to start anew: {anew}\n{why}")
+
+
+def latest(directory: RunDirectory, device: torch.device) -> tuple[State, Path] | None:
+    """Read the latest checkpoint of a run that is whole; None where the run has none at all.
+
+    Raises:
+        NewerError: it was written by a newer dnntrain.
+        StoreError: there are checkpoints, and none can be read.
+    """
+    return next(readable(directory, device), None)
+
+
+def began_with(directory: RunDirectory, found: tuple[State, Path] | None) -> Spec:
+    """Return the experiment that a checkpoint is of; where it does not say, or there is none, that of the run.
+
+    The run's own file may be ahead of its checkpoint: a change was asked for, and the process died before it saved.
+    """
+    text = directory.spec_text() if found is None else found[0].get("spec", directory.spec_text())
+    return specs.loads(text, source=str(directory.path / directory.SPEC), folder=directory.path)
 
 
 def pinned(spec: Spec, environment: Mapping[str, Any]) -> Spec:

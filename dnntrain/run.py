@@ -17,7 +17,7 @@ from dnntrain.errors import DataError, DivergedError, StoreError
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.placement import Placement, place, settings
 from dnntrain.recording import Recorder
-from dnntrain.resuming import afresh, latest, pinned, refuse_impossible, restore, unlike
+from dnntrain.resuming import afresh, began_with, latest, pinned, readable, refuse_impossible, restore, unlike
 from dnntrain.spec import Spec
 from dnntrain.spec.changes import changes
 from dnntrain.spec.schema import RetrySpec
@@ -141,16 +141,15 @@ def resume(
             return RunRecord(directory.path, summary, (f"{directory.name} has come to its end{reason}: {_MORE}",))
         environment = directory.environment()
         source = str(directory.path / directory.SPEC)
-        began = specs.loads(directory.spec_text(), source=source, folder=directory.path)
         spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
         data = build.open_data(spec)
-        spec, found = build.resolve(spec, data), []
-        if overrides:
-            found = changes(began, spec)
-            refuse_impossible(found)
-        _refuse_other_data(directory, environment, data)
+        spec = build.resolve(spec, data)
         here = pinned(spec, environment)
         placement = place(here)
+        saved = latest(directory, placement.device)
+        found = changes(began_with(directory, saved), spec)
+        refuse_impossible(found)
+        _refuse_other_data(directory, environment, data)
         with settings(here, placement):
             test = bool(environment.get("test"))
             built = _build(spec, data, placement, test=test)
@@ -158,9 +157,7 @@ def resume(
             training = _Training(directory, spec, data, built, observers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
-            training.go_on(
-                latest(directory, placement.device), afresh(training.trainer, found), retried=bool(overrides)
-            )
+            training.go_on(saved, afresh(training.trainer, found), retried=bool(overrides or found))
             directory.write_spec(specs.dump(spec))
             directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
             return training.fit()
@@ -279,15 +276,17 @@ class _Training:
         """Go to the last state from which training did not diverge at once, and lower the learning rate."""
         retries = self.trainer.retries + 1
         state, record, good = self._start, {}, None
-        for path in self.directory.resumable():
-            checkpoint = read_checkpoint(path, self.trainer.built.device)
-            if checkpoint["training"]["progress"]["step"] < error.step - 1:
-                state, record, good = checkpoint["training"], checkpoint["record"], path
-                break
+        # Where none can be read, of which there were warnings, the start is still known.
+        with suppress(StoreError):
+            for checkpoint, path in readable(self.directory, self.trainer.built.device):
+                if checkpoint["training"]["progress"]["step"] < error.step - 1:
+                    state, record, good = checkpoint["training"], checkpoint["record"], path
+                    break
         self.trainer.load_state_dict(copied(state))
         self.recorder.go_on(self.trainer, record, good)
         earlier, self.trainer.retries = self.trainer.retries, retries
         self.trainer.scale_lr(lr_factor ** (retries - earlier))
+        self.recorder.save(self.trainer)
         place = "the start" if good is None else good.name
         remark = f"{error}; going back to {place}, with {self.trainer.lr_scale:.3g} of the learning rate"
         self.remarks.append(remark)

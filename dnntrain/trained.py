@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing_extensions import override
 from dnntrain import build
 from dnntrain import spec as specs
 from dnntrain.diagnostics.uncertainty import MonteCarlo, predicted
-from dnntrain.errors import StoreError
+from dnntrain.errors import NewerError, StoreError
 from dnntrain.parts.datasets.inputs import read_inputs
 from dnntrain.parts.transforms import Standardize
 from dnntrain.placement import place, settings
@@ -242,11 +244,19 @@ class _Best(BaseModel):
     full_scale: Positive = 255.0
 
 
+# What torch.load and zipfile raise for damaged files, beside errors of their own.
+_UNREADABLE: Final = (
+    *(OSError, RuntimeError, EOFError, KeyError, IndexError, AttributeError, ValueError, TypeError),
+    *(zlib.error, struct.error),
+)
+
+
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint; only tensors and plain values are accepted.
 
     Raises:
-        StoreError: it is damaged, or was written by a newer dnntrain.
+        StoreError: it is damaged.
+        NewerError: it was written by a newer dnntrain.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -254,7 +264,6 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         if damaged is not None:
             raise StoreError(f"the checkpoint {path} is damaged: {damaged} is not what was written")
         checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        schema = checkpoint["schema"]
     except zipfile.BadZipFile as error:
         raise StoreError(f"the checkpoint {path} is damaged or no checkpoint at all: {error}") from error
     except pickle.UnpicklingError as error:
@@ -262,10 +271,11 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
             f"refused to read the checkpoint {path}: it holds more than tensors and plain values, and loading it could "
             "run code"
         ) from error
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
+    schema = checkpoint.get("schema") if isinstance(checkpoint, dict) else None
     if type(schema) is not int or schema < 1:
         raise StoreError(f"the checkpoint {path} is damaged: it has no schema number")
     if schema > CHECKPOINT_SCHEMA:
-        raise StoreError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
+        raise NewerError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
     return checkpoint

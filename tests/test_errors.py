@@ -26,6 +26,7 @@ def test_exit_codes_say_whose_mistake_it_was() -> None:
         "DataError": 1,
         "StoreError": 1,
         "LockedError": 1,
+        "NewerError": 1,
         "DivergedError": 1,
     }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 
 import dnntrain
 from dnntrain import spec
-from dnntrain.errors import DataError, DivergedError, Interrupted, LockedError, StoreError, UsageError
+from dnntrain.errors import DataError, DivergedError, Interrupted, LockedError, NewerError, StoreError, UsageError
 from dnntrain.resuming import latest, pinned, unlike
 from dnntrain.run import latest_of
 from dnntrain.store import RunDirectory
+from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.state import copied, differences
 
@@ -253,6 +255,10 @@ def test_a_checkpoint_of_another_experiment_is_refused(tmp_path: Path) -> None:
     one = stopped(tmp_path / "a")
     other = stopped(tmp_path / "b", model={"architecture": {"name": "mlp", "hidden": [8]}})
     shutil.copy(other.checkpoint("last.pt"), one.checkpoint("last.pt"))
+    with pytest.raises(UsageError, match="the weights belong to another network"):
+        dnntrain.resume(one.path)
+    unsaid = {key: value for key, value in state(other).items() if key != "spec"}
+    torch.save(unsaid, one.checkpoint("last.pt"))
     with pytest.raises(StoreError, match=r"last\.pt does not belong to this experiment"):
         dnntrain.resume(one.path)
     shutil.copy(one.checkpoint("best.pt"), one.checkpoint("last.pt"))
@@ -287,7 +293,7 @@ class Spoils(Hook):
 RETRY = {"on_divergence": {"retry": 2, "lr_factor": 0.5}}
 
 
-@pytest.mark.parametrize(("step", "back_to"), [(5, "the start"), (25, "last.pt"), (20, "previous.pt")])
+@pytest.mark.parametrize(("step", "back_to"), [(5, "the start"), (25, "last.pt"), (20, "last.pt")])
 def test_a_diverged_run_goes_back_with_a_lower_rate(step: int, back_to: str, tmp_path: Path) -> None:
     training = {**SMALL["training"], **RETRY}
     spoils = Spoils(step, 1)
@@ -296,11 +302,158 @@ def test_a_diverged_run_goes_back_with_a_lower_rate(step: int, back_to: str, tmp
     assert f"going back to {back_to}, with 0.5 of the learning rate" in record.remarks[0]
     rows = RunDirectory(record.path).metrics()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
-    good = {"the start": 0, "last.pt": 2, "previous.pt": 1}[back_to]
+    good = step // STEPS if step % STEPS else step // STEPS - 1
     assert [row["lr"] for row in rows] == [0.01] * good + [0.005] * (4 - good)
     report = json.loads((record.path / "divergence.json").read_text())
-    assert report["step"] == step + 1
+    assert report["step"] == (step + 1 if step % STEPS else step)
     assert report["last_good"] == (None if back_to == "the start" else "last.pt")
+    assert all(saved["step"] <= 4 * STEPS for saved in map(progress, RunDirectory(record.path).resumable()))
+
+
+def test_a_state_from_which_training_diverges_at_once_is_not_tried_again(tmp_path: Path) -> None:
+    class SpoilsTheStart(Hook):
+        def on_epoch_start(self, run: RunView, /) -> None:
+            if run.epoch == 3 and not run.retries:  # type: ignore[attr-defined]
+                with torch.no_grad():
+                    next(run.model.parameters()).fill_(torch.nan)
+
+    training = {**SMALL["training"], **RETRY}
+    record = dnntrain.train({**SMALL, "training": training}, runs=tmp_path, observers=[SpoilsTheStart()])
+    assert "going back to previous.pt" in record.remarks[0]
+    assert record.status == "completed"
+
+
+def progress(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, weights_only=True)["training"]["progress"])
+
+
+def test_weights_that_a_last_step_spoilt_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"the weights of step 20 \(epoch 2\) are not finite"):
+        dnntrain.train(SMALL, runs=tmp_path, observers=[Spoils(2 * STEPS, 1)])
+    (path,) = tmp_path.iterdir()
+    assert [progress(each)["step"] for each in RunDirectory(path).resumable()] == [STEPS]
+    report = json.loads((path / "divergence.json").read_text())
+    assert (report["step"], report["not_finite"], report["last_good"]) == (2 * STEPS, "weights", "last.pt")
+    assert dnntrain.resume(path).status == "completed", "what was saved last is good indeed"
+
+
+def test_going_back_leaves_nothing_of_what_was_given_up(tmp_path: Path) -> None:
+    training = {**SMALL["training"], **RETRY}
+    killed = Stop(21)
+    with pytest.raises(Interrupted):
+        dnntrain.train(
+            {**SMALL, "training": training, "schedule": "constant"}, runs=tmp_path,
+            observers=[Spoils(20, 1), SecondTime(killed)],
+        )  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    directory = RunDirectory(path)
+    saved = progress(directory.resumable()[0])
+    assert (saved["step"], saved["retries"]) == (STEPS, 1)
+    assert [row["epoch"] for row in directory.metrics()] == [1]
+    record = dnntrain.resume(path)
+    assert [row["lr"] for row in directory.metrics()] == [0.01, 0.005, 0.005, 0.005]
+    assert record.status == "completed"
+
+
+class SecondTime(Hook):
+    """Ends at once, as kill -9 would, when training starts anew."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop, self.starts = stop, 0
+
+    def on_fit_start(self, run: RunView, /) -> None:
+        self.starts += 1
+        if self.starts == 2:
+            raise Interrupted(self.stop.number, at_once=True)
+
+
+@pytest.mark.parametrize(("step", "back_to"), [(24, "previous.pt"), (14, "the start")])
+def test_going_back_passes_over_a_damaged_checkpoint(step: int, back_to: str, tmp_path: Path) -> None:
+    class Damages(Hook):
+        def on_step_end(self, run: RunView, /) -> None:
+            if run.step == step and not run.retries:  # type: ignore[attr-defined]
+                (path,) = tmp_path.iterdir()
+                (path / "checkpoints" / "last.pt").write_bytes(b"cut")
+
+    training = {**SMALL["training"], **RETRY}
+    record = dnntrain.train({**SMALL, "training": training}, runs=tmp_path, observers=[Damages(), Spoils(step + 1, 1)])
+    assert record.status == "completed"
+    assert f"going back to {back_to}" in record.remarks[0]
+
+
+class AtOnce(Hook):
+    """Ends at once after a step, as kill -9 would: nothing is saved."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, run: RunView, /) -> None:
+        if run.step == self.step:
+            raise Interrupted(15, at_once=True)
+
+
+@pytest.mark.parametrize("override", ["optimizer={name: sgd, lr: 0.1, momentum: 0.9}", "seed=9", "data.batch_size=64"])
+def test_a_change_outlives_a_process_that_dies_before_it_saves(override: str, tmp_path: Path) -> None:
+    directory = stopped(tmp_path / "a")
+    twin = tmp_path / "b" / directory.name
+    shutil.copytree(directory.path, twin)
+    straight = dnntrain.resume(twin, overrides=[override])
+    with pytest.raises(Interrupted):
+        dnntrain.resume(directory.path, overrides=[override], observers=[AtOnce(18)])
+    record = dnntrain.resume(directory.path)
+    assert any(remark.startswith("from here on ") for remark in record.remarks)
+    assert same(straight, record)
+
+
+def test_more_to_do_outlives_a_process_that_dies_before_it_saves(tmp_path: Path) -> None:
+    stopping = [{"name": "early_stopping", "patience": 1, "min_delta": 1e9}]
+    record = dnntrain.train({**SMALL, "callbacks": stopping}, runs=tmp_path)
+    assert record.status == "stopped"
+    step = record.summary["epochs"] * STEPS
+    with pytest.raises(Interrupted):
+        dnntrain.resume(record.path, overrides=["callbacks=none"], observers=[AtOnce(step + 2)])
+    assert dnntrain.resume(record.path).summary["epochs"] == 4
+
+
+def test_a_signal_at_the_end_of_an_epoch_loses_nothing(whole: dnntrain.RunRecord, tmp_path: Path) -> None:
+    class Presses(Hook):
+        def on_epoch_end(self, run: RunView, /) -> None:
+            if run.epoch == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    training = {**SMALL["training"], "checkpoint": {"every": "10m"}}
+    with pytest.raises(Interrupted):
+        dnntrain.train({**SMALL, "training": training}, runs=tmp_path, test=True, observers=[Presses()])
+    (path,) = tmp_path.iterdir()
+    assert progress(RunDirectory(path).resumable()[0])["epoch"] == 2
+    assert same(whole, dnntrain.resume(path))
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
+    directory = stopped(tmp_path, 25)
+    directory.checkpoint("last.pt").write_bytes(b"cut")
+    with pytest.raises(Interrupted):
+        dnntrain.resume(directory.path, observers=[AtOnce(24)])
+    assert [path.name for path in directory.resumable()] == ["previous.pt"]
+    with pytest.raises(Interrupted):
+        dnntrain.resume(directory.path, observers=[Stop(28)])
+    assert [progress(path)["step"] for path in directory.resumable()] == [28, 20]
+
+
+def test_a_newer_checkpoint_is_not_overwritten_by_going_on_from_an_older_one(tmp_path: Path) -> None:
+    directory = stopped(tmp_path, 25)
+    newer = {**state(directory), "schema": 99}
+    torch.save(newer, directory.checkpoint("last.pt"))
+    with pytest.raises(NewerError, match="upgrade to read it"):
+        dnntrain.resume(directory.path)
+    assert state(directory)["schema"] == 99
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), [1, 2], {"schema": "1"}, {}, 7], ids=repr)
+def test_what_is_no_checkpoint_is_said_to_be_none(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(StoreError, match=r"x\.pt is damaged: it has no schema number"):
+        read_checkpoint(tmp_path / "x.pt", CPU)
 
 
 def test_retries_come_to_an_end(tmp_path: Path) -> None:

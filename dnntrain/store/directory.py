@@ -215,16 +215,23 @@ class RunDirectory:
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
-    def drop_step_checkpoints(self, *, after: int) -> None:
-        """Remove the checkpoints kept for later steps: training has gone back, and takes those steps anew.
+    def drop_checkpoints(self, *, before: Path | None, after: int) -> None:
+        """Remove the checkpoints that training has gone back past, or passed over because they are damaged.
+
+        Left where they are, they would be kept as `PREVIOUS` in place of the good one.
 
         Args:
-            after: the optimizer step that training has gone back to.
+            before: the checkpoint that training goes on from; None for its start.
+            after: the optimizer step that this one is of; those kept for later steps are taken anew.
 
         Raises:
             StoreError: the file system refuses.
         """
         try:
+            for name in (self.LAST, self.PREVIOUS):
+                if self.checkpoint(name) == before:
+                    break
+                self.checkpoint(name).unlink(missing_ok=True)
             for step, path in self._by_step():
                 if step > after:
                     path.unlink(missing_ok=True)

@@ -76,6 +76,9 @@ class RunView(Protocol):
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate of all that follows."""
 
+    def is_sound(self) -> bool:
+        """Whether all numbers so far, the weights included, are finite; where not, training diverged, and ends."""
+
     def weights(self) -> dict[str, Tensor]:
         """Return the weights that are evaluated: their average where one is kept, else the model's own."""
 
@@ -109,7 +112,7 @@ class Hook:
         """An epoch is trained and validated; `run.row` holds its metrics."""
 
     def on_epoch_left(self, run: RunView, /) -> None:
-        """Training ends within an epoch, which is not measured; it can go on from here."""
+        """Training ends within an epoch, which is not measured, or is interrupted; it can go on from here."""
 
     def on_fit_end(self, run: RunView, /) -> None:
         """Training is over, whether it ran through or was stopped early; not so where a signal or an error ended it."""

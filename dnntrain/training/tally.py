@@ -118,7 +118,9 @@ class SeenStep(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What is not finite: the loss, or the gradient of a finite loss."""
+        """What is not finite: the loss, or the gradient of a finite loss; the weights where there is no loss."""
+        if not self.losses:
+            return "weights"
         return "gradient" if all(map(math.isfinite, self.losses)) else "loss"
 
 

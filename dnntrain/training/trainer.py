@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
@@ -14,15 +15,12 @@ from dnntrain import interruption
 from dnntrain.errors import DivergedError, Interrupted
 from dnntrain.training.averaging import Average
 from dnntrain.training.built import Built
-from dnntrain.training.divergence import describe, explain
+from dnntrain.training.divergence import MOST_OVERFLOWS, describe, explain, is_finite
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.randomness import forked
 from dnntrain.training.state import Attributes, OptimizerMemory, RandomState, State, Stateful, copied
 from dnntrain.training.stepper import Stepper
-from dnntrain.training.tally import StepTally, evaluate
-
-MOST_OVERFLOWS: Final = 50
-"""Steps in a row that fp16 may skip; each halves the scale, so that after 50 of them no scale would have helped."""
+from dnntrain.training.tally import SeenStep, StepTally, evaluate
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,6 @@ class Trainer(RunView):
         self._average = next((hook for hook in self.hooks if isinstance(hook, Average)), None)
         self._stepper = Stepper(built)
         self._tally = StepTally(built.metrics)
-        # Only hooks that do something after each step are called there.
         self._step_hooks = [hook for hook in self.hooks if type(hook).on_step_end is not Hook.on_step_end]
 
     def fit(self) -> Fit:
@@ -109,7 +106,7 @@ class Trainer(RunView):
                 self._call(lambda hook: hook.on_epoch_end(self))
                 interruption.check()
         except Interrupted as interrupted:
-            if self.inside and not interrupted.at_once:
+            if not interrupted.at_once:
                 self._leave()
             raise
         if self.inside:
@@ -121,15 +118,13 @@ class Trainer(RunView):
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
-        self.epoch_step = 0
-        self.inside = True
+        self.epoch_step, self.inside = 0, True
         self._tally.reset()
         self._call(lambda hook: hook.on_epoch_start(self))
 
     def _leave(self) -> None:
-        """Say that training ends within an epoch, unless it does so because its numbers are spoilt."""
-        self._look()
-        if self.divergence is None:
+        """Say that training is left here, unless that is because its numbers are spoilt."""
+        if self.is_sound():
             self._call(lambda hook: hook.on_epoch_left(self))
 
     def _train_epoch(self) -> dict[str, float | None]:
@@ -145,7 +140,7 @@ class Trainer(RunView):
             # Where nothing waits, norms by tensor are there only if something is wrong.
             if self._tally.full or (done.norms is not None and not self._stepper.waits):
                 self._look()
-            if self._step_hooks:
+            if self._step_hooks:  # only those that do something after each step
                 self._call(lambda hook: hook.on_step_end(self), self._step_hooks)
             if self.stop_reason is not None:
                 break
@@ -171,19 +166,26 @@ class Trainer(RunView):
         for number, step in enumerate(seen, self.step - len(seen) + 1):
             self._overflows = 0 if step.finite else self._overflows + 1
             if self._overflows > (MOST_OVERFLOWS if self.built.precision == "fp16" else 0):
-                report = describe(
-                    self.built,
-                    step,
-                    number=number,
-                    epoch=self.epoch,
-                    epoch_step=self.epoch_step - (self.step - number),
-                    lr=self._stepper.rate(number - 1, self.lr_scale),
-                )
-                if not self._stops_on_divergence:
-                    raise DivergedError(explain(report), step=number, report=report)
-                self.divergence = report
-                self.stop(explain(report))
-                return
+                return self._diverge(number, step)
+
+    def is_sound(self) -> bool:
+        """Whether all numbers so far are finite; a last step can spoil weights that no loss has seen yet.
+
+        Raises:
+            DivergedError: they are not, and no hook takes that for a stop.
+        """
+        self._look()
+        if self.divergence is None and not is_finite(self.model):
+            self._diverge(self.step, SeenStep([], math.nan, None))
+        return self.divergence is None
+
+    def _diverge(self, number: int, step: SeenStep) -> None:
+        place = {"number": number, "epoch": self.epoch, "epoch_step": self.epoch_step - (self.step - number)}
+        report = describe(self.built, step, **place, lr=self._stepper.rate(number - 1, self.lr_scale))
+        if not self._stops_on_divergence:
+            raise DivergedError(explain(report), step=number, report=report)
+        self.divergence = report
+        self.stop(explain(report))
 
     def _validate(self) -> dict[str, float | None]:
         """Measure the validation part; noise drawn meanwhile does not disturb training."""
@@ -275,9 +277,10 @@ class Trainer(RunView):
         """Return all that is needed to go on from here: tensors, some of them the living ones, and plain values.
 
         Raises:
-            DivergedError: a step since the last look met numbers that are not finite, so this state is spoilt.
+            DivergedError: numbers are not finite, so this state is spoilt.
         """
-        self._look()
+        if not self.is_sound():
+            raise DivergedError(str(self.stop_reason), step=self.step, report=self.divergence)
         return {name: component.state_dict() for name, component in self.components().items()}
 
     def load_state_dict(self, state: State, *, reset: Collection[str] = ()) -> None:

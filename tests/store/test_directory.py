@@ -379,5 +379,5 @@ def test_checkpoints_of_later_steps_are_dropped(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "run")
     for step in (7, 14, 21, 123_456_789):
         run.save_checkpoint(run.step_checkpoint(step), lambda file: file.write(b""))
-    run.drop_step_checkpoints(after=14)
+    run.drop_checkpoints(before=run.checkpoint(run.LAST), after=14)
     assert [path.name for path in run.step_checkpoints()] == ["step-00000007.pt", "step-00000014.pt"]

@@ -14,7 +14,8 @@ from dnntrain.errors import DivergedError
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.training.batches import Examples
 from dnntrain.training.built import Clip
-from dnntrain.training.trainer import MOST_OVERFLOWS, Trainer
+from dnntrain.training.divergence import MOST_OVERFLOWS
+from dnntrain.training.trainer import Trainer
 
 
 class NanAt:

@@ -94,6 +94,15 @@ def test_nothing_outside_the_runs_folder_is_removed(tmp_path: Path) -> None:
     assert outside.checkpoint("last.pt").exists()
 
 
+def test_a_link_to_another_run_is_not_that_run(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    link = tmp_path / "link"
+    link.symlink_to(run.path)
+    with pytest.raises(UsageError, match="does not lie in"):
+        remove(RunDirectory(link), tmp_path)
+    assert run.checkpoint("last.pt").exists()
+
+
 def test_a_link_in_a_run_is_removed_and_not_followed(tmp_path: Path) -> None:
     run = make(tmp_path / "runs", "a")
     precious = tmp_path / "precious"

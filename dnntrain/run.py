@@ -319,7 +319,7 @@ def _measure_best(directory: RunDirectory, built: Built, spec: Spec, data: Data)
     """Measure the test part with the best weights; with the last ones where no epoch was ever best."""
     path = directory.checkpoint(directory.BEST)
     weights = read_checkpoint(path, built.device)["model"] if path.exists() else built.model.state_dict()
-    kept = {k: v.detach().clone() for k, v in built.model.state_dict().items()}
+    kept = copied(built.model.state_dict())
     built.model.load_state_dict(weights)
     examples = build.part_of(spec, data, "test", built.train.examples.prepare, built.device)
     with forked(built.device):

@@ -129,6 +129,7 @@ def test_a_damaged_run_is_left_out_and_told(tmp_path: Path) -> None:
         ({"o.name": "sgd", "o.lr": 1}, {"o.name": "adam", "o.lr": 1, "o.eps": 0}, ["o.name", "o.eps"]),
         # A list that is empty, or shorter, is another list.
         ({"c": []}, {"c.0.name": "x"}, ["c", "c.0.name"]),
+        ({"model.dropout": []}, {"model.dropout.0.name": "alpha"}, ["model.dropout", "model.dropout.0.name"]),
         ({"c.0.name": "x"}, {"c.0.name": "x", "c.1.name": "y", "c.1.a": 1}, ["c.1.name", "c.1.a"]),
         # A bare name is the part's name.
         ({"a": "relu"}, {"a.name": "elu", "a.alpha": 1}, ["a.name", "a.alpha"]),

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from broken import Broken
+from brokencombinations import BROKEN_COMBINATIONS
 from brokenspecs import BROKEN_SPECS
 from brokenyaml import BROKEN_YAML
 from hypothesis import HealthCheck, given, settings
@@ -32,7 +33,7 @@ from dnntrain.yamltext import syntax
 
 PACKAGE = Path(dnntrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
-ALL = [row for group in (BROKEN_YAML, BROKEN_SPECS) for rows in group.values() for row in rows]
+ALL = [row for group in (BROKEN_YAML, BROKEN_SPECS, BROKEN_COMBINATIONS) for rows in group.values() for row in rows]
 SOAK_SECONDS = float(os.environ.get("DNNTRAIN_SOAK_SECONDS", "0"))
 PATIENCE_S = 5.0
 

@@ -164,6 +164,7 @@ def main() -> None:
             keep(arguments.runs_dir)
         else:
             PAGE.write_text(tabulated(PAGE.read_text(encoding="utf-8"), arguments.runs_dir), encoding="utf-8")
+            print(f"rewrote the tables of {PAGE.name}")
     except DnntrainError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

@@ -195,6 +195,8 @@ def suggest(name: str, known: Iterable[str], *, limit: int = 12) -> str:
 
 def visible(text: str, keep: str = "\n\t") -> str:
     """Write what would not be printed as it is, such as control characters, as escapes; `keep` names exceptions."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -26,9 +26,9 @@ from dnntrain.cli.output import (
     figures,
     load_plugins,
     print_json,
-    table,
     user_errors,
 )
+from dnntrain.cli.tables import Table
 from dnntrain.errors import visible
 
 if TYPE_CHECKING:
@@ -142,11 +142,11 @@ def evaluate(
         out.print(f"{split}:   {figures(scalars, split)}", markup=False)
         for name, rows in metrics.items():
             if isinstance(rows, list):
-                shown = table("true \\ predicted", *(f">{i}" for i in range(len(rows))))
+                shown = Table("true \\ predicted", *(f">{i}" for i in range(len(rows))))
                 for i, row in enumerate(rows):
-                    shown.add_row(str(i), *map(str, row))
+                    shown.add(str(i), *map(str, row))
                 out.print(f"\n{name.removeprefix(f'{split}/')}:", markup=False)
-                out.print(shown)
+                shown.print(out)
 
 
 def predict(
@@ -169,7 +169,7 @@ def predict(
         if json:
             print_json([asdict(prediction) for prediction in made])
             return
-        rows = table("input", "prediction", *([] if mc_samples is None else [">spread"]))
+        rows = Table("input", "prediction", *([] if mc_samples is None else [">spread"]))
         for each in made:
             name = each.label or next(iter(each.values))
             best = f"{each.label}  {100 * each.values[name]:.1f} %" if each.label else _numbers(each.values)
@@ -178,8 +178,8 @@ def predict(
                 if each.spread is None
                 else [f"{100 * each.spread[name]:.1f} %" if each.label else _numbers(each.spread)]
             )
-            rows.add_row(escape(visible(each.name)), escape(visible(best)), *spread)
-        console().print(rows)
+            rows.add(each.name, best, *spread)
+        rows.print(console())
 
 
 def summary(
@@ -206,11 +206,11 @@ def summary(
             print_json({**asdict(made), **({"schedule": asdict(_curve(experiment, data))} if schedule else {})})
             return
         out = console()
-        rows = table("layer", "kind", ">output", ">trainable", ">fixed")
+        rows = Table("layer", "kind", ">output", ">trainable", ">fixed")
         for layer in made.layers:
             shape = " x ".join(map(str, layer.shape))
-            rows.add_row(layer.name, layer.kind, shape, f"{layer.trainable:,}", f"{layer.fixed:,}")
-        out.print(rows)
+            rows.add(layer.name, layer.kind, shape, f"{layer.trainable:,}", f"{layer.fixed:,}")
+        rows.print(out)
         out.print(
             f"\n{made.trainable + made.fixed:,} parameters, of which {made.trainable:,} trainable; "
             f"{made.flops:,} floating-point operations forward for one sample"
@@ -316,13 +316,13 @@ def _report(record: Any, *, quiet: bool, json: bool) -> None:
     )
     if best["epoch"] is not None:
         names = _names(best["metrics"])
-        lines = table("", *(f">{name}" for name in names))
+        lines = Table("", *(f">{name}" for name in names))
         for part in ("train", "valid"):
             if f"{part}/loss" in best["metrics"]:
-                lines.add_row(f"{part}, epoch {best['epoch']} (best)", *_cells(best["metrics"], part, names))
+                lines.add(f"{part}, epoch {best['epoch']} (best)", *_cells(best["metrics"], part, names))
         if test:
-            lines.add_row("test, with those weights", *_cells(test, "test", names))
-        out.print(lines)
+            lines.add("test, with those weights", *_cells(test, "test", names))
+        lines.print(out)
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
     out.print(f"[bold]{escape(visible(str(path)))}[/bold]")

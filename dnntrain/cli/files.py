@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, table, user_errors
+from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, user_errors
+from dnntrain.cli.tables import Table
 from dnntrain.errors import DnntrainError, UsageError, suggest, visible
 
 RECIPES = ("default", "self_normalizing", "cnn", "rnn")
@@ -83,20 +83,20 @@ def _show_family(family: Any, out: Any) -> None:
     """Print the parts of a family, what `auto` picks among them, and keys that do such work without being parts."""
     from dnntrain.spec.reference import automatic, keys_beside, options
 
-    rows = table(family.name, "options", "equation")
+    rows = Table(family.name, "options", "equation")
     for entry in family:
         given = ", ".join(option.signature for option in options(entry.options))
-        rows.add_row(entry.name, escape(given), escape(entry.equation))
+        rows.add(entry.name, given, entry.equation)
     picks = [f"{key}: {picked}" for key, picked in automatic(family)]
     if picks:
-        rows.add_row("auto", "", escape("; ".join(picks)))
-    out.print(rows)
+        rows.add("auto", "", "; ".join(picks))
+    rows.print(out)
     if keys := keys_beside(family):
         out.print("\nkeys of their own, beside these parts:", markup=False)
-        beside = table("key", "what it does")
+        beside = Table("key", "~what it does")
         for key in keys:
-            beside.add_row(escape(key.signature), escape(key.description))
-        out.print(beside)
+            beside.add(key.signature, key.description)
+        beside.print(out)
     out.print()
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dnntrain.cli.output import Json, Run, RunsDir, confirmed, console, print_json, table, user_errors, volume
+from dnntrain.cli.output import Json, Run, RunsDir, confirmed, console, print_json, user_errors, volume
+from dnntrain.cli.tables import Table
 from dnntrain.errors import visible
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -76,11 +77,11 @@ def gc(
         if json:
             print_json([{"run": each.directory.name, "bytes": each.bytes, "reason": each.reason} for each in found])
         else:
-            rows = table("run", ">checkpoints", "why")
+            rows = Table("run", ">checkpoints", "why")
             for each in found:
-                rows.add_row(each.directory.name, volume(each.bytes), each.reason)
+                rows.add(each.directory.name, volume(each.bytes), each.reason)
             if found:
-                console().print(rows)
+                rows.print(console())
             total = sum(each.bytes for each in found)
             print(f"{volume(total)} of checkpoints of {len(found)} runs could go" if found else "nothing to drop")
         if dry_run or not found:

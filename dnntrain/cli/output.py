@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from dnntrain.errors import DnntrainError, Interrupted, UsageError
 from dnntrain.store import finite
@@ -88,23 +87,14 @@ def load_plugins(plugin: list[Path] | None) -> None:
 
 
 def console() -> Console:
-    """Return a console on stdout as it is now; where that is no terminal, lines are long rather than wrapped."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LONG_LINE
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=width)
+    """Return a console on stdout as it is now; lines are wrapped on a terminal, and where COLUMNS is set."""
+    wrapping = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, soft_wrap=not wrapping, width=None if wrapping else LONG_LINE)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is not a finite number becomes null."""
     print(json.dumps(finite(value), indent=2))
-
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """Return an empty table in the house's looks; a column that starts with '>' is set flush right."""
-    made = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    return made
 
 
 def figure(name: str, value: float | None) -> str:

@@ -19,10 +19,10 @@ from dnntrain.cli.output import (
     figures,
     print_json,
     span,
-    table,
     user_errors,
     volume,
 )
+from dnntrain.cli.tables import Table
 from dnntrain.errors import StoreError, visible
 
 _NUMBER: Final = (int, float)
@@ -56,17 +56,14 @@ def ls(
             shown = visible(str(folder), keep="")
             out.print(f"no runs in {shown}; train one with: dnntrain run CONFIG --runs-dir {shown}", markup=False)
             return
-        listed = table("run", "status", ">epochs", ">best", ">time", ">age", ">size", "tags")
+        listed = Table("run", "status", ">epochs", ">best", ">time", ">age", ">size", "tags")
         for row in rows:
             best = f"{row['metric']} {figure(row['metric'], row['best'])}" if row["metric"] else "-"
             epochs = str(row["epochs"]) if row["epochs"] is not None else "-"
             time = duration(row["seconds"]) if row["seconds"] is not None else "-"
             age = span(row["age"]) if row["age"] is not None else "-"
-            tags = _plain(" ".join(row["tags"]))
-            listed.add_row(
-                _plain(row["run"]), row["status"], epochs, _plain(best), time, age, volume(row["size"]), tags
-            )
-        out.print(listed)
+            listed.add(row["run"], row["status"], epochs, best, time, age, volume(row["size"]), " ".join(row["tags"]))
+        listed.print(out)
 
 
 def show(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from functools import cached_property
+from statistics import fmean, median
 from typing import Any, Final
 
 from dnntrain.compare.convergence import Convergence, Reached, faster_all
-from dnntrain.compare.estimates import Estimate, estimate
+from dnntrain.compare.estimates import Estimate, best_of, estimate, median_interval
 from dnntrain.compare.records import Collection, Group, Run, differing, grouped
 from dnntrain.compare.statistics import Difference, Direction, compare_all
 from dnntrain.errors import UsageError, suggest
@@ -82,6 +83,13 @@ class Row:
     parameters: int | None
     statuses: Mapping[str, int]
 
+    @cached_property
+    def median(self) -> Estimate:
+        """Median over seeds with its bootstrap interval; the draws are the same whenever it is asked for."""
+        import numpy as np
+
+        return median_interval(self.values.values(), generator=np.random.default_rng(0))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -108,7 +116,12 @@ class Comparison:
 
 
 def compare_runs(
-    found: Collection, *, metric: str | None = None, baseline: str | None = None, sort: str = "quality"
+    found: Collection,
+    *,
+    metric: str | None = None,
+    baseline: str | None = None,
+    sort: str = "quality",
+    each_run: bool = False,
 ) -> Comparison:
     """Compare groups of runs that differ in their seeds only.
 
@@ -120,6 +133,7 @@ def compare_runs(
         metric: such as `valid/accuracy`; what the runs monitored unless given.
         baseline: a group's label, or a run's name; the group of the oldest run unless given.
         sort: `quality`, `convergence`, `speed` or `age`.
+        each_run: compare runs, each a group of its own, so that there is no verdict.
 
     Raises:
         UsageError: there are no runs, the metric is in none of them, or no such group.
@@ -127,7 +141,7 @@ def compare_runs(
     if not found.runs:
         raise UsageError("no runs are left to compare: look at the conditions")
     chosen, better = _metric(found.runs, metric)
-    groups = grouped(found.runs)
+    groups = [Group((run,), run.id) for run in found.runs] if each_run else grouped(found.runs)
     base = _baseline(groups, baseline)
     values = {group.label: {run.seed: run.best(chosen) for run in group.runs} for group in groups}
     target = _target(
@@ -192,6 +206,7 @@ def _row_as_json(row: Row, keys: Sequence[str]) -> dict[str, Any]:
         "values": {str(seed): value for seed, value in row.values.items()},
         "quality": {
             **asdict(row.quality),
+            "median": asdict(row.median),
             "best_epoch": row.best_epoch,
             "best_seconds": row.best_seconds,
             "difference": asdict(row.difference) if row.difference else None,
@@ -300,6 +315,12 @@ def _parameters(group: Group) -> int | None:
 def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
     """Say what must be borne in mind."""
     remarks = []
+    if (gain := _luck_of_the_best(rows)) is not None:
+        shown = f"{100 * gain:.2g} points" if metric.endswith("accuracy") else f"{gain:.2g}"
+        remarks.append(
+            f"the best of {len(rows)} was chosen by these very figures: if all were equal, it would still look {shown} "
+            "better than their mean by luck alone; run it with new seeds before reporting its figure"
+        )
     if all(len(row.group.runs) == 1 for row in rows) and len(rows) > 1:
         remarks.append("one seed each shows nothing of luck: run the same with other seeds (--seed) for a verdict")
     if metric.startswith("valid/"):
@@ -308,6 +329,12 @@ def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
             "metric (--metric test/...) for a figure that took no part in any choice"
         )
     return remarks
+
+
+def _luck_of_the_best(rows: Sequence[Row]) -> float | None:
+    """Return what the best of three or more groups gains by having been chosen, as far as their spread is known."""
+    errors = [row.quality.deviation**2 / row.quality.count for row in rows if row.quality.deviation]
+    return best_of(len(rows), math.sqrt(fmean(errors))) if len(rows) > 2 and errors else None
 
 
 def _sorted(rows: list[Row], sort: str, better: Direction) -> list[Row]:

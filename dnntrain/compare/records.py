@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from dnntrain import yamltext
 from dnntrain.errors import StoreError, UsageError, shorten, suggest
 from dnntrain.store import STATUSES, RunDirectory, find, listing
 
@@ -51,6 +51,11 @@ class Run:
         """The experiment's seed."""
         return int(self.summary["seed"])
 
+    @cached_property
+    def identity(self) -> str:
+        """The same for runs of one configuration, and for no others."""
+        return repr(sorted(self.configuration.items()))
+
     @property
     def ended(self) -> bool:
         """Whether it came to its end; one that failed has not."""
@@ -74,6 +79,11 @@ class Run:
         """The metric that decided its best epoch, and `min` or `max`."""
         spec = self.summary["spec"]
         return str(spec["training.monitor.metric"]), str(spec["training.monitor.mode"])
+
+    @property
+    def metrics(self) -> set[str]:
+        """The names of what was measured at the best epoch, and of the test part at the end."""
+        return {*self.summary["best"]["metrics"], *(self.summary["test"] or ())}
 
     def best(self, metric: str) -> float | None:
         """Return a metric as it was at the best epoch; None where that was no number, or the run failed.
@@ -200,7 +210,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
     """Put runs of one configuration together; groups are in the order of their oldest run."""
     by_configuration: dict[str, list[Run]] = {}
     for run in runs:
-        by_configuration.setdefault(repr(sorted(run.configuration.items())), []).append(run)
+        by_configuration.setdefault(run.identity, []).append(run)
     names = [str(members[0].summary["name"]) for members in by_configuration.values()]
     used: dict[str, int] = {}
     made = []
@@ -218,6 +228,8 @@ def aligned(configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     configuration lacks, though it has the same parts around it, was not known to the version that wrote it, and takes
     its default: versions add keys with defaults that leave old experiments as they were.
     """
+    if len({frozenset(each) for each in configurations}) < 2:
+        return [dict(each) for each in configurations]
     named = {key.removesuffix(".name") for each in configurations for key in each if key.endswith(".name")}
     written = [
         {f"{k}.name" if k in named and isinstance(v, str) else k: v for k, v in c.items()} for c in configurations
@@ -285,9 +297,10 @@ def _within(path: Path) -> list[RunDirectory]:
     if not path.is_dir():
         return []
     found = listing(path)
-    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-        if not (folder / RunDirectory.SUMMARY).is_file():
-            found += listing(folder / "runs" if (folder / "runs").is_dir() else folder)
+    own = {directory.name for directory in found}
+    for name in sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name not in own):
+        folder = path / name
+        found += listing(folder / "runs" if (folder / "runs").is_dir() else folder)
     return found
 
 
@@ -304,14 +317,14 @@ def _read(directory: RunDirectory) -> Run:
     tags = directory.notes().get("tags", ())
     configuration = {key: value for key, value in summary["spec"].items() if key not in NOT_CONFIGURATION}
     tags = tuple(map(str, tags)) if isinstance(tags, list) else ()
-    return Run(directory, summary, directory.status(), tags, configuration)
+    return Run(directory, summary, directory.status(summary), tags, configuration)
 
 
 def _one_a_seed(runs: Sequence[Run], remarks: list[str]) -> tuple[list[Run], list[str]]:
     """Keep one run of each configuration and seed: the latest that came to its end, else the latest."""
     chosen: dict[tuple[str, int], Run] = {}
     for run in runs:
-        key = (repr(sorted(run.configuration.items())), run.seed)
+        key = (run.identity, run.seed)
         before = chosen.get(key)
         if before is None:
             chosen[key] = run
@@ -330,6 +343,8 @@ def _setting(text: str) -> tuple[str, Any]:
     key, found, value = text.partition("=")
     if not found or not key:
         raise UsageError(f"'{shorten(text)}' is no condition: write --where optimizer.name=nadam")
+    from dnntrain import yamltext  # takes a while to import, for conditions alone
+
     return key, yamltext.read(value, source="--where", folder=Path()).value
 
 

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,7 +22,7 @@ SCHEMA: Final = 1
 STATUSES: Final = ("running", "completed", "stopped", "interrupted", "failed")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_FOLDER: Final = re.compile(r".+-(\d{8}-\d{6})-[0-9a-f]{4}")
+_FOLDER: Final = re.compile(r".+-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-[0-9a-f]{4}", re.ASCII)
 _STAMP: Final = "%Y%m%d-%H%M%S"
 _CHECKPOINT: Final = re.compile(r"[A-Za-z0-9_-]+\.pt")
 _STEP: Final = re.compile(r"step-(\d{8,})\.pt")
@@ -90,12 +91,15 @@ class RunDirectory:
             raise StoreError(f"cannot make a run directory in {runs}: {reason}") from error
         raise StoreError(f"cannot make a run directory in {runs}: too many runs named {name} started in this second")
 
-    @property
+    @cached_property
     def started(self) -> datetime | None:
         """When the run started, as its folder's name tells; None for a folder of another name."""
-        found = _FOLDER.fullmatch(self.name)
+        if (found := _FOLDER.fullmatch(self.name)) is None:
+            return None
+        # Not strptime, which takes three times as long.
+        year, month, day, hour, minute, second = map(int, found.groups())
         try:
-            return datetime.strptime(found[1], _STAMP) if found else None
+            return datetime(year, month, day, hour, minute, second)
         except ValueError:
             return None
 
@@ -260,13 +264,16 @@ class RunDirectory:
         """Whether anybody holds the run."""
         return lock.is_held(self.path / self.LOCK)
 
-    def status(self) -> str:
+    def status(self, summary: Mapping[str, Any] | None = None) -> str:
         """Return one of `STATUSES`; a run that says `running` while nobody holds it is `interrupted`.
+
+        Args:
+            summary: the summary where it has just been read.
 
         Raises:
             StoreError: there is no summary, or it is damaged.
         """
-        status = self._stated()
+        status = self._stated(summary)
         if status != "running" or self.is_locked():
             return status
         # Its holder may have ended, and said so, since the summary was read.
@@ -304,7 +311,7 @@ class RunDirectory:
         Raises:
             StoreError: they are damaged.
         """
-        return self._read_json(self.NOTES) if (self.path / self.NOTES).exists() else {}
+        return self._read_json(self.NOTES) if os.path.exists(f"{self.path}/{self.NOTES}") else {}
 
     def spec_text(self) -> str:
         """Read the resolved specification, as YAML text.
@@ -327,6 +334,8 @@ class RunDirectory:
         lines = self._read(self.METRICS).split(b"\n") if path.exists() else []
         if lines and not lines[-1]:
             lines.pop()
+        if (whole := _rows(lines)) is not None:
+            return whole
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             row = _row(line)
@@ -336,8 +345,8 @@ class RunDirectory:
                 raise StoreError(f"{path}:{number}: this line is broken; mend or remove it to read the others")
         return rows
 
-    def _stated(self) -> str:
-        status = self.summary().get("status")
+    def _stated(self, summary: Mapping[str, Any] | None = None) -> str:
+        status = (self.summary() if summary is None else summary).get("status")
         if status not in STATUSES:
             raise StoreError(f"{self.path / self.SUMMARY} is damaged: '{status}' is no status")
         return str(status)
@@ -357,7 +366,9 @@ class RunDirectory:
 
     def _read(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_bytes()
+            # Not through Path, which takes longer than the file does where a thousand runs are read.
+            with open(f"{self.path}/{name}", "rb") as file:
+                return file.read()
         except FileNotFoundError as error:
             raise StoreError(f"{self.path} has no {name}: is it a run directory?") from error
         except OSError as error:
@@ -367,6 +378,18 @@ class RunDirectory:
 def _encode(text: str) -> bytes:
     # A lone surrogate, from a file name that is not UTF-8, becomes the escape by which JSON writes it.
     return text.encode("utf-8", "backslashreplace")
+
+
+def _rows(lines: list[bytes]) -> list[dict[str, Any]] | None:
+    """Read all lines at once, which is much faster than one by one; None where one of them may be broken."""
+    # With a brace at the start of each and none within, no line can go on in the next one.
+    if not all(line.startswith(b"{") and line.count(b"{") == 1 for line in lines):
+        return None
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        return None
+    return rows if len(rows) == len(lines) and all(isinstance(row, dict) for row in rows) else None
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

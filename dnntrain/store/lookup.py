@@ -66,7 +66,7 @@ def find(query: str, runs: Path) -> RunDirectory:
 
 def _is_run(path: Path) -> bool:
     # Not Path.is_file, which raises for a folder that may not be entered.
-    return os.path.isfile(path / RunDirectory.SUMMARY)
+    return os.path.isfile(os.path.join(path, RunDirectory.SUMMARY))
 
 
 def _age(run: RunDirectory) -> tuple[datetime, float, str]:

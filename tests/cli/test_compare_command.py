@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 from pathlib import Path
@@ -68,3 +69,50 @@ def test_conditions_and_mistakes(runs: Path) -> None:
         result = call(str(runs), *arguments)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_columns_are_chosen_by_name(runs: Path) -> None:
+    names = "optimizer.lr,valid/accuracy,difference,pace,verdict"
+    better, base = csv.DictReader(io.StringIO(call(str(runs), "--csv", "--columns", names).stdout))
+    assert list(better) == ["label", *names.split(",")]
+    assert (better["optimizer.lr"], base["optimizer.lr"]) == ("1.0", "0.1")
+    assert float(better["valid/accuracy"]) == pytest.approx(1 - 0.062)
+    assert float(better["difference"]) == pytest.approx(-0.48)
+    assert (better["pace"], better["verdict"], base["verdict"]) == ("not distinguishable", "better", "baseline")
+
+    shown = call(str(runs), "--columns", names).stdout
+    assert "quality" not in shown and "convergence" not in shown
+    assert "better by 0.48" in " ".join(shown.split()), "the last column has room for a sentence"
+
+    wrong = call(str(runs), "--columns", "valeu")
+    assert (wrong.exit_code, "did you mean 'value'" in wrong.stderr) == (2, True)
+    assert "leave out --columns" in call(str(runs), "--json", "--columns", "value").stderr
+
+
+def test_a_part_is_a_column_by_its_sections_name(runs: Path) -> None:
+    better, base = csv.DictReader(io.StringIO(call(str(runs), "--csv", "--columns", "optimizer,model.dropout").stdout))
+    assert (better["optimizer"], better["model.dropout"], base["model.dropout"]) == ("sgd", "[]", "[]")
+
+
+def test_each_run_can_stand_for_itself(runs: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(call(str(runs), "--csv", "--each-run").stdout)))
+    assert len(rows) == 6
+    assert {row["label"] for row in rows} == {path.name for path in runs.iterdir()}
+    assert {row["verdict"] for row in rows} == {"baseline", "one seed: no verdict"}
+    assert sorted(row["seeds"] for row in rows) == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_the_luck_of_the_best_is_told_from_three_groups_on(runs: Path) -> None:
+    assert "best of" not in call(str(runs)).stdout
+    for seed, loss in enumerate((1.0, 1.1, 1.2)):
+        make_run(runs, "third", seed=seed, losses=[loss], spec={"optimizer.lr": 7.0}, minutes=30)
+    # Deviations of 0.1, 0.11 and 0.1 over 3 seeds: E[max of 3] = 0.8463 times the root of their mean variance of means.
+    expected = 0.8463 * ((0.1**2 + 0.11**2 + 0.1**2) / 3 / 3) ** 0.5
+    assert f"the best of 3 was chosen by these very figures: if all were equal, it would still look {expected:.2g}" in (
+        " ".join(call(str(runs)).stdout.split())
+    )
+
+
+def test_looking_for_garbage_goes_on_afterwards(runs: Path) -> None:
+    call(str(runs))
+    assert gc.isenabled()

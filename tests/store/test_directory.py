@@ -192,6 +192,17 @@ def test_a_broken_line_in_the_middle_is_named(run: RunDirectory, broken: bytes) 
         run.metrics()
 
 
+def test_a_row_does_not_go_on_in_the_next_line(run: RunDirectory) -> None:
+    (run.path / "metrics.jsonl").write_bytes(b'{"epoch": 1, "a": "}\n{"}, {"epoch": 2}\n')
+    with pytest.raises(StoreError, match=r"metrics\.jsonl:1: this line is broken"):
+        run.metrics()
+
+
+def test_rows_may_hold_more_than_numbers(run: RunDirectory) -> None:
+    (run.path / "metrics.jsonl").write_bytes(b'{"epoch": 1, "a": {"b": 1}}\n{"epoch": 2}\n')
+    assert run.metrics() == [{"epoch": 1, "a": {"b": 1}}, {"epoch": 2}]
+
+
 def test_a_run_without_rows_has_no_metrics(run: RunDirectory) -> None:
     assert run.metrics() == []
     run.truncate_metrics(3)

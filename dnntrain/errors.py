@@ -13,6 +13,7 @@ The tree::
     └── DivergedError             1   training met numbers that are not finite
 
     Interrupted                       128 + the signal's number: a signal asked for the end (a KeyboardInterrupt)
+    └── Paused                        the program itself asked for it: training goes on later
 """
 
 from __future__ import annotations
@@ -101,6 +102,14 @@ class Interrupted(KeyboardInterrupt):
     def exit_code(self) -> int:
         """What a shell calls a process that a signal has ended."""
         return 128 + self.number
+
+
+class Paused(Interrupted):
+    """Training was left after an epoch, as was asked for when it began; it can be taken up again."""
+
+    def __init__(self, epoch: int, epochs: int) -> None:
+        super().__init__(signal.SIGUSR1)
+        self.args = (f"paused after epoch {epoch} of {epochs}",)
 
 
 @dataclass(frozen=True)

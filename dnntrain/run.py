@@ -14,6 +14,7 @@ from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
 from dnntrain.build import Data
 from dnntrain.errors import DataError, DivergedError, StoreError
+from dnntrain.identity import identity
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.placement import Placement, place, settings
 from dnntrain.recording import Recorder
@@ -72,6 +73,7 @@ def train(
     runs: str | Path = "runs",
     test: bool = False,
     observers: Sequence[Hook] = (),
+    directory: str | Path | None = None,
 ) -> RunRecord:
     """Train an experiment and leave a run directory.
 
@@ -83,6 +85,8 @@ def train(
         runs: the folder in which the run directory is made.
         test: measure the test part at the end, with the best weights.
         observers: hooks that watch.
+        directory: the run directory, where it shall not have a new name in `runs`; what was begun there without
+            leaving a summary is overwritten.
 
     Raises:
         SpecError: the experiment is wrong.
@@ -99,11 +103,28 @@ def train(
         with settings(spec, placement):
             built = _build(spec, data, placement, test=test)
             interruption.check()
-            directory = RunDirectory.create(Path(runs), spec.name)
-            with directory.lock():
-                directory.write_spec(specs.dump(spec))
-                directory.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Training(directory, spec, data, built, observers, test=test).fit()
+            made = RunDirectory.create(Path(runs), spec.name) if directory is None else RunDirectory.at(Path(directory))
+            with made.lock():
+                made.write_spec(specs.dump(spec))
+                made.write_environment({**_environment(spec, built, data, placement), "test": test})
+                return _Training(made, spec, data, built, observers, test=test).fit()
+
+
+def take_up(
+    spec: Spec | Mapping[str, Any] | str | Path,
+    directory: str | Path,
+    /,
+    *,
+    test: bool = False,
+    observers: Sequence[Hook] = (),
+) -> RunRecord:
+    """Train an experiment in a directory of this name, or go on with what was begun there.
+
+    Whoever calls this again after any kind of end has the same run in the end: see `train` and `resume`.
+    """
+    if (Path(directory) / RunDirectory.SUMMARY).exists():
+        return resume(directory, observers=observers)
+    return train(spec, test=test, observers=observers, directory=directory)
 
 
 def resume(
@@ -349,6 +370,7 @@ def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> 
     device = placement.device
     return {
         **describe_environment(),
+        "identity": identity(spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files()),
         "plugins": loaded_files(),
         "torch_build": torch.__version__,
         "device": str(device),

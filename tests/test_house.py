@@ -23,7 +23,7 @@ LAYERS = [
     {"build"},
     {"diagnostics"},
     {"trained"},
-    {"recording", "resuming"},
+    {"recording", "resuming", "identity"},
     {"run", "compare"},
     {"verifying"},
     {"cli"},

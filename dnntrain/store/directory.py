@@ -12,21 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from dnntrain.errors import StoreError, UsageError
+from dnntrain.errors import StoreError
 from dnntrain.store import lock
 from dnntrain.store.atomic import link_or_copy, remove_leftovers, write_atomic
 from dnntrain.store.flat import finite
 from dnntrain.store.lines import LineFile
+from dnntrain.store.naming import new_folder, started
 
 SCHEMA: Final = 1
 STATUSES: Final = ("running", "completed", "stopped", "interrupted", "failed")
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_FOLDER: Final = re.compile(r".+-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-[0-9a-f]{4}", re.ASCII)
-_STAMP: Final = "%Y%m%d-%H%M%S"
 _CHECKPOINT: Final = re.compile(r"[A-Za-z0-9_-]+\.pt")
 _STEP: Final = re.compile(r"step-(\d{8,})\.pt")
-_TRIES: Final = 200
 
 
 class RunDirectory:
@@ -73,35 +70,27 @@ class RunDirectory:
             UsageError: the name cannot be a folder's name.
             StoreError: the directory cannot be made.
         """
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"a run cannot be named '{name}': a name has letters (a-z, A-Z), digits, - and _ only, 200 at most"
-            )
-        stamp = (now or datetime.now()).strftime(_STAMP)
+        return cls(new_folder(runs, name, now=now))
+
+    @classmethod
+    def at(cls, path: Path) -> RunDirectory:
+        """Make a directory of a name that was decided before, or take it as it is where it holds no run yet.
+
+        Raises:
+            StoreError: the directory cannot be made, or holds a run.
+        """
         try:
-            runs.mkdir(parents=True, exist_ok=True)
-            for _ in range(_TRIES):
-                path = runs / f"{name}-{stamp}-{os.urandom(2).hex()}"
-                with contextlib.suppress(FileExistsError):
-                    path.mkdir()
-                    return cls(path)
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            blocked = isinstance(error, FileExistsError | NotADirectoryError)
-            reason = "a file is in the way" if blocked else error.strerror or error
-            raise StoreError(f"cannot make a run directory in {runs}: {reason}") from error
-        raise StoreError(f"cannot make a run directory in {runs}: too many runs named {name} started in this second")
+            raise StoreError(f"cannot make the run directory {path}: {error.strerror or error}") from error
+        if (path / cls.SUMMARY).exists():
+            raise StoreError(f"{path} holds a run already")
+        return cls(path)
 
     @cached_property
     def started(self) -> datetime | None:
         """When the run started, as its folder's name tells; None for a folder of another name."""
-        if (found := _FOLDER.fullmatch(self.name)) is None:
-            return None
-        # Not strptime, which takes three times as long.
-        year, month, day, hour, minute, second = map(int, found.groups())
-        try:
-            return datetime(year, month, day, hour, minute, second)
-        except ValueError:
-            return None
+        return started(self.name)
 
     @property
     def tensorboard(self) -> Path:

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from dnntrain.cli.output import Json, RunsDir, console, duration, figure, print_json, table, user_errors, volume
+from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, plotting, print_curves
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def compare(
     status: Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")] = None,
     since: Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")] = None,
     sort: Annotated[str, typer.Option(help="quality, convergence, speed or age.")] = "quality",
+    plot: Plot = False,
+    curve: Curve = None,
+    x: X = None,
+    smooth: Smooth = None,
+    log: Log = False,
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -44,6 +50,9 @@ def compare(
 
         if json + csv_ + markdown > 1:
             raise UsageError("--json, --csv and --markdown exclude each other")
+        curves = plotting(plot, curve, x, smooth, log)
+        if curves and (json or csv_ or markdown):
+            raise UsageError("curves are drawn below the tables in a terminal: leave out --json, --csv and --markdown")
         filters = parse_filters(where or (), tag or (), status or (), since)
         made = compare_runs(collect(sources, filters, runs=runs_dir), metric=metric, baseline=baseline, sort=sort)
         if json:
@@ -52,6 +61,8 @@ def compare(
             csv.writer(sys.stdout).writerows(flat(made))
         else:
             _print(made, markdown=markdown)
+        if curves:
+            print_curves(made, curves, metric_given=metric is not None)
 
 
 def diff(

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from dnntrain.cli.output import Json, RunsDir, console, duration, figure, print_json, table, user_errors, volume
-from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, plotting, print_curves
+from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
@@ -55,14 +55,15 @@ def compare(
             raise UsageError("curves are drawn below the tables in a terminal: leave out --json, --csv and --markdown")
         filters = parse_filters(where or (), tag or (), status or (), since)
         made = compare_runs(collect(sources, filters, runs=runs_dir), metric=metric, baseline=baseline, sort=sort)
+        drawn = curves and draw_curves(made, curves, metric_given=metric is not None)
         if json:
             print_json(as_json(made))
         elif csv_:
             csv.writer(sys.stdout).writerows(flat(made))
         else:
             _print(made, markdown=markdown)
-        if curves:
-            print_curves(made, curves, metric_given=metric is not None)
+        if drawn:
+            print_curves(drawn)
 
 
 def diff(

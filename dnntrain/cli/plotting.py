@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
@@ -69,8 +70,8 @@ def plotting(plot: bool, curve: list[str] | None, x: str | None, smooth: float |
     return Plotting(tuple(dict.fromkeys(curve or ())), axis, smooth or 0.0, log)
 
 
-def print_curves(made: Comparison, options: Plotting, *, metric_given: bool) -> None:
-    """Draw the curves of a comparison's groups.
+def draw_curves(made: Comparison, options: Plotting, *, metric_given: bool) -> str | Text:
+    """Draw the curves of a comparison's groups, for stdout as it is now.
 
     Raises:
         UsageError: a metric is asked for that no run measured at its epochs.
@@ -93,11 +94,15 @@ def print_curves(made: Comparison, options: Plotting, *, metric_given: bool) -> 
     coloured = out.color_system is not None and not out.no_color
     width = out.width if sys.stdout.isatty() or "COLUMNS" in os.environ else ELSEWHERE
     looks = Looks(width, coloured, _has_unicode(out.encoding), options.log)
-    drawn = draw(panels, looks, axis=options.axis, figure=figure)
-    out.print("\n" + _heading(shown, len(groups), options), markup=False)
-    out.print()
-    # Rich writes the colours as this terminal has them, be it 16 or all.
-    out.print(Text.from_ansi(drawn) if coloured else drawn, markup=False, soft_wrap=True)
+    heading = textwrap.fill(_heading(shown, len(groups), options), looks.across)
+    drawn = f"\n{heading}\n\n{draw(panels, looks, axis=options.axis, figure=figure)}"
+    # Rich then writes the colours as the terminal has them, be it 16 or all.
+    return Text.from_ansi(drawn) if coloured else drawn
+
+
+def print_curves(drawn: str | Text) -> None:
+    """Print what `draw_curves` returned."""
+    console().print(drawn, markup=False, soft_wrap=True)
 
 
 def _metrics(made: Comparison, asked: Sequence[str], measured: Sequence[str], *, metric_given: bool) -> list[str]:

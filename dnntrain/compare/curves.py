@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from dnntrain.compare.records import Group, Run
 from dnntrain.errors import UsageError, shorten
@@ -76,8 +76,9 @@ def axis(name: str) -> Axis:
     Raises:
         UsageError: there is no such axis.
     """
-    if name == "epoch" or name == "time":
-        return name
+    axes: dict[str, Axis] = {each: each for each in get_args(Axis)}
+    if name in axes:
+        return axes[name]
     raise UsageError(f"curves go over 'epoch' or 'time', not over '{shorten(name)}'")
 
 

@@ -160,13 +160,9 @@ def _y_scale(panel: Panel, looks: Looks) -> tuple[Scale | None, list[str]]:
     if not looks.log and low > 0 and median(middles) < low + _LOW_DOWN * (high - low):
         remarks.append("most figures lie at the lower edge: --log shows more of them")
     most = looks.height // 3 + 1
-    if looks.log:
-        ticks = log_ticks(low, high, most)
-    elif panel.metric.endswith("accuracy"):
-        ticks = [(at / 100, f"{text} %") for at, text in linear_ticks(100 * low, 100 * high, most)]
-    else:
-        ticks = linear_ticks(low, high, most)
-    return Scale(low, high, tuple(ticks), log=looks.log), remarks
+    size, unit = (100.0, " %") if panel.metric.endswith("accuracy") else (1.0, "")
+    ticks = (log_ticks if looks.log else linear_ticks)(low * size, high * size, most)
+    return Scale(low, high, tuple((at / size, text + unit) for at, text in ticks), log=looks.log), remarks
 
 
 def _plot(curves: Sequence[Curve], x: Scale, y: Scale, looks: Looks) -> list[str]:

@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from dnntrain.compare.curves import Axis, Curve
 from dnntrain.compare.scales import Scale, limits, linear_ticks, log_ticks
 from dnntrain.compare.statistics import Direction
-from dnntrain.errors import shorten
+from dnntrain.errors import visible
 
 MOST: Final = 8
 """So many colours all can tell apart; and with more curves in one frame, none can be followed."""
@@ -113,7 +113,7 @@ def draw(
     drawn = []
     for panel in panels:
         y, remarks = _y_scale(panel, looks)
-        lines = [shorten(panel.metric, looks.across)]
+        lines = [_fitted(_plain(panel.metric, looks), looks.across)]
         lines += (
             ["  no figures to draw"] if y is None else [*_plot(panel.curves, x, y, looks), unit.rjust(looks.across)]
         )
@@ -256,22 +256,22 @@ def _legend(panel: Panel, looks: Looks, unit: str, figure: Callable[[str, float 
     """Write a line for each group: letter, name, how many seeds, the last figure, the best one and where that was."""
     size, name = next(((size, name) for _, size, name in _UNITS if unit.startswith(name)), (1.0, unit))
     head = ["group", "seeds", "last", *(["best", f"at {name}" if name == unit else name] if panel.better else [])]
-    rows = [head, *(_legend_row(panel, curve, size, figure) for curve in panel.curves)]
+    rows = [head, *(_legend_row(panel, curve, size, looks, figure) for curve in panel.curves)]
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(head))]
     widths[0] = max(5, min(widths[0], looks.across - 5 - sum(width + 2 for width in widths[1:])))
     lines = []
     for number, (label, *cells) in enumerate(rows, start=-1):
         mark = " " if number < 0 else _painted(letter(number), number, looks)
-        label = label if looks.unicode else label.encode("ascii", "backslashreplace").decode()
-        shown = label if cell_len(label) <= widths[0] else set_cell_size(label, widths[0] - 3) + "..."
         lines.append(
-            f"   {mark} {set_cell_size(shown, widths[0])}"
+            f"   {mark} {set_cell_size(_fitted(label, widths[0]), widths[0])}"
             + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         )
     return lines
 
 
-def _legend_row(panel: Panel, curve: Curve, size: float, figure: Callable[[str, float | None], str]) -> list[str]:
+def _legend_row(
+    panel: Panel, curve: Curve, size: float, looks: Looks, figure: Callable[[str, float | None], str]
+) -> list[str]:
     """Write the figures of one group.
 
     The best is looked for where all seeds are: what the last of them still reaches alone, the others might have, too.
@@ -279,7 +279,7 @@ def _legend_row(panel: Panel, curve: Curve, size: float, figure: Callable[[str, 
     known = [(point.middle, point) for point in curve.known if point.middle is not None]
     counts = [point.runs for _, point in known]
     seeds = "-" if not counts else str(max(counts)) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
-    row = [shorten(curve.label, 200), seeds, figure(panel.metric, known[-1][0] if known else None)]
+    row = [_plain(curve.label, looks), seeds, figure(panel.metric, known[-1][0] if known else None)]
     if panel.better is None:
         return row
     if not known:
@@ -287,6 +287,17 @@ def _legend_row(panel: Panel, curve: Curve, size: float, figure: Callable[[str, 
     whole = [each for each in known if each[1].runs == max(counts)]
     best, point = (min if panel.better == "min" else max)(whole, key=lambda each: each[0])
     return [*row, figure(panel.metric, best), f"{point.x / size:.{0 if size == 1.0 else 1}f}"]
+
+
+def _plain(text: str, looks: Looks) -> str:
+    """Return a text from a file so that it stays on one line, commands no terminal, and can be written."""
+    shown = visible(text, keep="")
+    return shown if looks.unicode else shown.encode("ascii", "backslashreplace").decode()
+
+
+def _fitted(text: str, width: int) -> str:
+    """Cut a text that is wider than so many characters of a terminal."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 3) + "..."
 
 
 def _painted(text: str, number: int, looks: Looks) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dnntrain.compare.curves import Axis
     from dnntrain.compare.records import Group
     from dnntrain.compare.statistics import Direction
+    from dnntrain.compare.terminal import Panel
+    from dnntrain.store import RunDirectory
 
 ELSEWHERE: Final = 100
 """Characters of a line where there is no terminal whose width could be asked for."""
@@ -77,9 +79,8 @@ def draw_curves(made: Comparison, options: Plotting, *, metric_given: bool) -> s
         UsageError: a metric is asked for that no run measured at its epochs.
     """
     from dnntrain.compare.curves import make_curve, metrics_of
-    from dnntrain.compare.terminal import Looks, Panel, draw
+    from dnntrain.compare.terminal import Panel
 
-    out = console()
     groups = [row.group for row in made.rows]
     metrics = _metrics(made, options.metrics, metrics_of(groups), metric_given=metric_given)
     shown = _chosen(made)
@@ -91,17 +92,49 @@ def draw_curves(made: Comparison, options: Plotting, *, metric_given: bool) -> s
         )
         for metric in metrics
     ]
+    return _drawn(panels, _heading(shown, len(groups), options), axis=options.axis, log=options.log)
+
+
+def draw_run(directory: RunDirectory) -> str | Text | None:
+    """Draw what a run monitored over its epochs, in training and in validation; None where it measured nothing.
+
+    Raises:
+        StoreError: the run is damaged.
+    """
+    from dnntrain.compare.curves import make_curve, metrics_of
+    from dnntrain.compare.records import collect, grouped
+    from dnntrain.compare.terminal import Panel
+
+    spec = directory.summary()["spec"]
+    metric, mode = (spec.get(f"training.monitor.{key}") for key in ("metric", "mode"))
+    groups = grouped(collect([str(directory.path.absolute())]).runs)
+    if not groups or not isinstance(metric, str):
+        return None
+    tail = metric.rpartition("/")[2]
+    measured = metrics_of(groups)
+    names = [name for name in dict.fromkeys((f"train/{tail}", metric)) if name in measured]
+    if not names:
+        return None
+    curves = [replace(make_curve(groups[0], name), label=name) for name in names]
+    return _drawn([Panel(tail, curves, "max" if mode == "max" else "min", kind="metric")])
+
+
+def _drawn(panels: Sequence[Panel], heading: str = "", *, axis: Axis = "epoch", log: bool = False) -> str | Text:
+    """Draw panels for stdout as it is now."""
+    from dnntrain.compare.terminal import Looks, draw
+
+    out = console()
     coloured = out.color_system is not None and not out.no_color
     width = out.width if sys.stdout.isatty() or "COLUMNS" in os.environ else ELSEWHERE
-    looks = Looks(width, coloured, _has_unicode(out.encoding), options.log)
-    heading = textwrap.fill(_heading(shown, len(groups), options), looks.across)
-    drawn = f"\n{heading}\n\n{draw(panels, looks, axis=options.axis, figure=figure)}"
+    looks = Looks(width, coloured, _has_unicode(out.encoding), log)
+    above = f"{textwrap.fill(heading, looks.across)}\n\n" if heading else ""
+    drawn = f"\n{above}{draw(panels, looks, axis=axis, figure=figure)}"
     # Rich then writes the colours as the terminal has them, be it 16 or all.
     return Text.from_ansi(drawn) if coloured else drawn
 
 
 def print_curves(drawn: str | Text) -> None:
-    """Print what `draw_curves` returned."""
+    """Print curves that have been drawn."""
     console().print(drawn, markup=False, soft_wrap=True)
 
 

@@ -73,11 +73,13 @@ class Panel:
         metric: such as `valid/loss`.
         curves: one for each group, in the same order in every panel; at most `MOST`.
         better: whether lower or higher figures are better; None where neither is, as for a learning rate.
+        kind: what the curves' labels are names of.
     """
 
     metric: str
     curves: Sequence[Curve]
     better: Direction | None = None
+    kind: str = "group"
 
 
 class _Place(NamedTuple):
@@ -255,9 +257,11 @@ def _cleared_figure(width: int, height: int) -> Iterator[Any]:
 def _legend(panel: Panel, looks: Looks, unit: str, figure: Callable[[str, float | None], str]) -> list[str]:
     """Write a line for each group: letter, name, how many seeds, the last figure, the best one and where that was."""
     size, name = next(((size, name) for _, size, name in _UNITS if unit.startswith(name)), (1.0, unit))
-    head = ["group", "seeds", "last", *(["best", f"at {name}" if name == unit else name] if panel.better else [])]
+    head = [panel.kind, "seeds", "last", *(["best", f"at {name}" if name == unit else name] if panel.better else [])]
     rows = [head, *(_legend_row(panel, curve, size, looks, figure) for curve in panel.curves)]
-    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(head))]
+    if all(point.runs <= 1 for curve in panel.curves for point in curve.points):
+        rows = [[label, *cells] for label, _, *cells in rows]
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
     widths[0] = max(5, min(widths[0], looks.across - 5 - sum(width + 2 for width in widths[1:])))
     lines = []
     for number, (label, *cells) in enumerate(rows, start=-1):

@@ -14,6 +14,7 @@ from madeupruns import make_run
 from typer.testing import CliRunner, Result
 
 from dnntrain.cli import app, plotting
+from dnntrain.store import RunDirectory
 
 EXERCISE = Path(__file__).parents[2] / "docs" / "runs" / "exercise"
 
@@ -141,6 +142,36 @@ def test_a_name_that_would_command_the_terminal_is_harmless(runs: Path) -> None:
     text = call(str(runs), "--plot").stdout
     assert "\x1b" not in text
     assert "A \\x1b[2J[red]x" in text
+
+
+def show(directory: RunDirectory) -> str:
+    result = CliRunner().invoke(app, ["show", str(directory.path)], catch_exceptions=False, env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_run_is_shown_with_its_curve(tmp_path: Path) -> None:
+    (directory,) = map(RunDirectory, EXERCISE.glob("cifar_selu-20261122-005952-*"))
+    legend = [line.split() for line in show(directory).splitlines() if line.startswith("   ")]
+    assert [row for row in legend if row[0] in "AB" or row[0] == "metric"] == [
+        ["metric", "last", "best", "at", "epoch"],
+        ["A", "train/loss", "0.9502", "0.9502", "32"],
+        ["B", "valid/loss", "1.532", "1.454", "12"],
+    ]
+
+
+def test_a_run_without_a_curve_is_shown_all_the_same(tmp_path: Path) -> None:
+    nothing = make_run(tmp_path, losses=[], status="failed")
+    nothing.write_spec("name: nothing\n")
+    assert "name: nothing" in show(nothing)
+    assert "epoch" not in show(nothing).splitlines()[-1]
+    broken = make_run(tmp_path, "broken")
+    broken.write_spec("name: broken\n")
+    with (broken.path / RunDirectory.METRICS).open("r+") as file:
+        file.write("###")
+    assert "no curve: " in show(broken)
+    assert "this line is broken" in show(broken)
+    assert "name: broken" in show(broken)
 
 
 class Terminal(io.TextIOWrapper):

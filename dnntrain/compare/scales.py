@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 _ROUND: Final = (1.0, 2.0, 5.0, 10.0)
+_SAME: Final = 1e-9
+"""Figures that differ by less than this share are drawn as if they were the same."""
+
+SMALLEST: Final = 1e-200
+"""A positive number below this counts as zero: near the least float there is, an axis cannot be divided."""
+
 _FEW: Final = 3
 """With fewer labels than this a scale cannot be read off."""
 
@@ -30,13 +36,14 @@ class Scale:
 
     def has(self, number: float) -> bool:
         """Whether a number has a place on the scale, within its ends or beyond them."""
-        return number > 0 or not self.log
+        return number >= SMALLEST or not self.log
 
     def share(self, number: float) -> float:
-        """Return where a number lies: 0 at the lower end, 1 at the upper one."""
-        if self.log:
-            return math.log(number / self.low) / math.log(self.high / self.low)
-        return (number - self.low) / (self.high - self.low)
+        """Return where a number lies: 0 at the lower end and below it, 1 at the upper one and above."""
+        if not self.has(number):
+            return 0.0
+        low, high, at = map(math.log, (self.low, self.high, number)) if self.log else (self.low, self.high, number)
+        return min(max((at - low) / (high - low), 0.0), 1.0)
 
 
 def limits(middles: Sequence[float], edges: Sequence[float], *, log: bool = False) -> tuple[float, float]:
@@ -51,15 +58,18 @@ def limits(middles: Sequence[float], edges: Sequence[float], *, log: bool = Fals
         log: whether the scale is logarithmic.
     """
     if log:
-        low, high = limits([math.log(each) for each in middles], [math.log(each) for each in edges])
+        low, high = _limits(list(map(math.log, middles)), list(map(math.log, edges)), around=math.log(2))
         return math.exp(low), math.exp(high)
+    largest = max(map(abs, (*middles, *edges)))
+    return _limits(middles, edges, around=largest / 2 if largest > SMALLEST else 0.5)
+
+
+def _limits(middles: Sequence[float], edges: Sequence[float], around: float) -> tuple[float, float]:
+    """Return the ends of a linear axis; `around` is what it shows on either side of what is constant."""
     low, high = min(middles), max(middles)
     beyond = (high - low) / 2
     low, high = max(low - beyond, min(low, *edges)), min(high + beyond, max(high, *edges))
-    if low < high:
-        return low, high
-    around = abs(low) / 2 or 0.5
-    return low - around, high + around
+    return (low, high) if high - low > _SAME * around else (low - around, high + around)
 
 
 def linear_ticks(low: float, high: float, most: int, *, least_step: float = 0.0) -> list[tuple[float, str]]:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from dnntrain.compare.curves import Axis, Curve
-from dnntrain.compare.scales import Scale, limits, linear_ticks, log_ticks
+from dnntrain.compare.scales import SMALLEST, Scale, limits, linear_ticks, log_ticks
 from dnntrain.compare.statistics import Direction
 from dnntrain.errors import visible
 
@@ -135,10 +135,9 @@ def _x_scale(places: Sequence[float], axis: Axis, looks: Looks) -> tuple[Scale, 
     """Return the scale of epochs or of time, and its name."""
     most = max(3, looks.across // 12)
     if axis == "epoch":
-        low, high = (min(places), max(places)) if places else (1.0, 1.0)
-        low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
+        low, high = limits(places or [1.0], places or [1.0])
         return Scale(low, high, tuple(linear_ticks(low, high, most, least_step=1.0))), "epoch"
-    longest = max(places, default=1.0)
+    longest = max(*places, SMALLEST) if places else 1.0
     size, unit = next((size, unit) for least, size, unit in _UNITS if longest >= least)
     ticks = ((at * size, text) for at, text in linear_ticks(0.0, longest / size, most))
     return Scale(0.0, longest, tuple(ticks)), f"{unit} of training"
@@ -150,9 +149,9 @@ def _y_scale(panel: Panel, looks: Looks) -> tuple[Scale | None, list[str]]:
     middles = [point.middle for point in points if point.middle is not None]
     edges = [edge for point in points for edge in (point.low, point.high) if edge is not None]
     remarks = []
-    if looks.log and min(edges, default=1.0) <= 0:
+    if looks.log and min(edges, default=1.0) < SMALLEST:
         remarks.append("figures that are not above zero have no place on a logarithmic axis and are left out")
-        middles, edges = ([value for value in values if value > 0] for values in (middles, edges))
+        middles, edges = ([value for value in values if value >= SMALLEST] for values in (middles, edges))
     if not middles:
         return None, remarks
     low, high = limits(middles, edges, log=looks.log)
@@ -201,8 +200,7 @@ def _pieces(curve: Curve, x: Scale, y: Scale) -> Iterator[list[_Place]]:
                 yield piece
             piece = []
         else:
-            low, high = (min(max(y.share(edge), 0.0), 1.0) if y.has(edge) else 0.0 for edge in (point.low, point.high))
-            piece.append(_Place(x.share(point.x), y.share(point.middle), low, high))
+            piece.append(_Place(x.share(point.x), *map(y.share, (point.middle, point.low, point.high))))
     if piece:
         yield piece
 
@@ -290,7 +288,8 @@ def _legend_row(
         return [*row, figure(panel.metric, None), "-"]
     whole = [each for each in known if each[1].runs == max(counts)]
     best, point = (min if panel.better == "min" else max)(whole, key=lambda each: each[0])
-    return [*row, figure(panel.metric, best), f"{point.x / size:.{0 if size == 1.0 else 1}f}"]
+    at = point.x / size
+    return [*row, figure(panel.metric, best), f"{at:.{0 if size == 1.0 else 1}f}" if at < 1e6 else f"{at:.3g}"]
 
 
 def _plain(text: str, looks: Looks) -> str:

@@ -64,6 +64,8 @@ def test_a_scale_has_shares() -> None:
     linear, log = Scale(-1.0, 3.0, ()), Scale(0.01, 100.0, (), log=True)
     assert [linear.share(each) for each in (-1, 0, 3)] == [0, 0.25, 1]
     assert [log.share(each) for each in (0.01, 1, 100)] == pytest.approx([0, 0.5, 1])
+    assert [log.share(each) for each in (-1, 0, 1e-310, 0.001, 1e9)] == [0, 0, 0, 0, 1]
+    assert [linear.share(each) for each in (-7, 7)] == [0, 1]
     assert [linear.has(-1), log.has(-1), log.has(0), log.has(1e-9)] == [True, False, False, True]
 
 
@@ -74,7 +76,7 @@ def test_limits_hold_all_lines_and_a_part_of_the_ranges(middles: list[float], ed
     assert low <= min(middles)
     assert max(middles) <= high
     span = max(middles) - min(middles)
-    if span > 0:
+    if span > 1e-6 * max(map(abs, (*middles, *edges))):
         assert high - low <= 2 * span * (1 + 1e-9)
         if min(edges) >= min(middles) - span / 2:
             assert low <= min(edges)
@@ -85,4 +87,6 @@ def test_limits_leave_out_one_seed_that_went_astray() -> None:
     assert limits([1.0, 100.0], [0.5, 1e9], log=True) == pytest.approx((0.5, 1000.0))
     assert limits([4.0], [4.0]) == (2.0, 6.0)
     assert limits([0.0], [0.0]) == (-0.5, 0.5)
-    assert limits([4.0], [4.0], log=True)[0] > 0
+    assert limits([4.0], [4.0], log=True) == pytest.approx((2.0, 8.0))
+    assert limits([1e-310, 0.0], [0.0]) == (-0.5, 0.5)
+    assert limits([1.0, 1.0 + 1e-15], [1.0])[0] < 0.6

@@ -10,16 +10,17 @@ from typing import Any
 
 import plotext
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
 
 from dnntrain.compare import terminal
-from dnntrain.compare.curves import LARGEST, Curve, Point
+from dnntrain.compare.curves import LARGEST, Axis, Curve, Point
 from dnntrain.compare.terminal import MOST, Looks, Panel, draw
 
 GOLDEN = Path(__file__).parent / "golden"
+AXES: tuple[Axis, ...] = ("epoch", "time")
 ESCAPE = re.compile("\x1b")
 
 
@@ -198,20 +199,29 @@ def test_accuracies_are_in_percent() -> None:
     assert "20 %┤" in text
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(st.none() | st.floats(-LARGEST, LARGEST), max_size=6), max_size=3), st.booleans())
-def test_any_figures_can_be_drawn(groups: list[list[float | None]], log: bool) -> None:
-    curves = [
-        Curve("x", "m", tuple(Point(i) if v is None else Point(i, v, v, v, 1) for i, v in enumerate(values)))
-        for values in groups
-    ]
-    for line in shown([Panel("m", curves, "min")], log=log, width=60).splitlines():
-        assert cell_len(line) <= 60
+PLACES = st.lists(st.floats(0, LARGEST), max_size=6, unique=True).map(sorted)
+FIGURES = st.none() | st.floats(-LARGEST, LARGEST)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PLACES, st.lists(st.lists(FIGURES, min_size=6, max_size=6), max_size=3), st.booleans(), st.sampled_from(AXES))
+@example([1.0], [[5e-324]], True, "epoch")
+@example([1.0, 2.0], [[5e73, 2e-309], [1e-200, 1e200]], True, "time")
+@example([5e-324], [[1e200]], False, "time")
+@example([1e200], [[-1e200], [1e200]], False, "epoch")
+@example([1e16, 1e16 + 2], [[1.0, 1.0000000000000002]], False, "epoch")
+def test_any_figures_can_be_drawn(places: list[float], groups: list[list[float | None]], log: bool, axis: Axis) -> None:
+    def points(values: list[float | None]) -> tuple[Point, ...]:
+        return tuple(Point(x, v, v, v, int(v is not None)) for x, v in zip(places, values, strict=False))
+
+    curves = [Curve("x", "m", points(values)) for values in groups]
+    text = draw([Panel("m", curves, "min")], Looks(60, log=log), axis=axis, figure=written)
+    assert all(cell_len(line) <= 60 for line in text.splitlines())
 
 
 def test_plotext_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     def empty() -> tuple[str, Any]:
-        plotext.figure.plot_size(30, 8)
+        plotext.figure.plot_size(10_000, 8)  # as wide as the terminal, unless the limit is off
         text = plotext.figure.build().string()
         plotext.figure.clear()
         return text, plotext.figure.size()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnntrain.cli.output import Json, RunsDir, console, print_json, user_errors
+from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
 from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError
 
@@ -36,6 +37,11 @@ def compare(
         typer.Option(help="One table of these, such as value,verdict,status,optimizer.lr,test/loss."),
     ] = None,
     each_run: Annotated[bool, typer.Option("--each-run", help="A row a run, not a configuration.")] = False,
+    plot: Plot = False,
+    curve: Curve = None,
+    x: X = None,
+    smooth: Smooth = None,
+    log: Log = False,
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -52,16 +58,22 @@ def compare(
         names = [name for name in map(str.strip, (columns or "").split(",")) if name]
         if json and names:
             raise UsageError("--json has all columns: leave out --columns")
+        curves = plotting(plot, curve, x, smooth, log)
+        if curves and (json or csv_ or markdown):
+            raise UsageError("curves are drawn below the tables in a terminal: leave out --json, --csv and --markdown")
         filters = parse_filters(where or (), tag or (), status or (), since)
         with _all_is_kept():
             found = collect(sources, filters, runs=runs_dir)
             made = compare_runs(found, metric=metric, baseline=baseline, sort=sort, each_run=each_run)
+        drawn = curves and draw_curves(made, curves, metric_given=metric is not None)
         if json:
             print_json(as_json(made))
         elif csv_:
             csv.writer(sys.stdout).writerows(for_programs(made, names))
         else:
             _print(made, names, markdown=markdown)
+        if drawn:
+            print_curves(drawn)
 
 
 def diff(

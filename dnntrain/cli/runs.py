@@ -71,8 +71,9 @@ def show(
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Tell about one run: how it ended, what it reached, and what it was."""
+    """Tell about one run: how it ended, what it reached, its curve, and what it was."""
     with user_errors():
+        from dnntrain.cli.plotting import draw_run, print_curves
         from dnntrain.store import find, housekeeping
 
         directory = find(run, runs_dir)
@@ -99,6 +100,11 @@ def show(
             out.print(_plain(f"tags: {' '.join(map(str, tags))}"))
         for each in notes.get("notes", []):
             out.print(_plain(f"{each['time']}: {each['text']}"))
+        try:
+            if curves := draw_run(directory):
+                print_curves(curves)
+        except StoreError as error:
+            out.print(_plain(f"no curve: {error}"))
         out.print()
         out.print(_plain(directory.spec_text().rstrip()))
         out.print()

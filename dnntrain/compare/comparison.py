@@ -233,8 +233,12 @@ def _metric(runs: Sequence[Run], asked: str | None) -> tuple[str, Direction]:
     if asked not in measured:
         raise UsageError(f"no run has the metric '{asked}': {suggest(asked, (m for m in measured if '/' in m))}")
     known: dict[str, Direction] = {metric: "max" if mode == "max" else "min" for metric, mode in monitors}
-    lower = asked.rpartition("/")[2] in _LOWER_IS_BETTER
-    return asked, known.get(asked, "min" if lower else "max")
+    return asked, known.get(asked, direction(asked))
+
+
+def direction(metric: str) -> Direction:
+    """Return which way is up for a metric that no run monitored, by its name."""
+    return "min" if metric.rpartition("/")[2] in _LOWER_IS_BETTER else "max"
 
 
 def _baseline(groups: Sequence[Group], asked: str | None) -> Group:

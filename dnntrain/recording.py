@@ -183,8 +183,7 @@ class Recorder(Hook):
             "error": error,
             "spec": self._constant["spec"],
         }
-        self._directory.write_summary(summary)
-        return summary
+        return self._directory.write_summary(summary)
 
     def log(self, text: str) -> None:
         """Append to the log."""

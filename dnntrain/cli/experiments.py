@@ -302,7 +302,7 @@ def _report(record: Any, *, quiet: bool, json: bool) -> None:
     for remark in record.remarks:
         print(remark, file=sys.stderr)
     if json:
-        print_json(dict(summary))
+        print_json({**summary, "path": str(path)})
         return
     if quiet:
         print(path)

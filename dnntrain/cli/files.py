@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 
 from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_json, user_errors
 from dnntrain.cli.tables import Table
-from dnntrain.errors import DnntrainError, UsageError, suggest, visible
+from dnntrain.errors import DnntrainError, Problem, SpecError, UsageError, suggest, visible
 
 RECIPES = ("default", "self_normalizing", "cnn", "rnn")
 
@@ -20,23 +21,49 @@ def validate(
     configs: Annotated[list[Path], typer.Argument(help="Experiment files.", show_default=False)],
     set_: Set = None,
     plugin: Plugin = None,
+    json: Json = False,
 ) -> None:
     """Check experiment files without training; every mistake of every file is shown."""
     with user_errors():
         load_plugins(plugin)
         from dnntrain import spec
 
-        failed = 0
+        found: dict[Path, DnntrainError | None] = {}
         for path in configs:
+            found[path] = None
             try:
                 spec.load(path, set_ or ())
             except DnntrainError as error:
-                failed = max(failed, error.exit_code)
-                print(error, file=sys.stderr)
-            else:
-                print(visible(f"{path}: ok"))
-        if failed:
+                found[path] = error
+            if not json:
+                _tell(path, found[path])
+        if json:
+            print_json([{"file": str(path), "problems": list(_as_json(error))} for path, error in found.items()])
+        if failed := max(error.exit_code if error else 0 for error in found.values()):
             raise typer.Exit(failed)
+
+
+def _tell(path: Path, error: DnntrainError | None) -> None:
+    """Say that a file is in order, or what is wrong with it."""
+    if error is None:
+        print(visible(f"{path}: ok"))
+    else:
+        print(error, file=sys.stderr)
+
+
+def _as_json(error: DnntrainError | None) -> Iterator[dict[str, Any]]:
+    """Yield each mistake of a file as plain values."""
+    problems = error.problems if isinstance(error, SpecError) else [Problem(str(error))] if error else ()
+    for each in problems:
+        mark = each.mark
+        yield {
+            "message": each.message,
+            "hint": each.hint or None,
+            "file": mark.source if mark else None,
+            "line": mark.line if mark else None,
+            "column": mark.column if mark else None,
+            "width": mark.width if mark else None,
+        }
 
 
 def list_parts(

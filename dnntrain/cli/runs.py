@@ -77,9 +77,18 @@ def show(
         from dnntrain.store import find, housekeeping
 
         directory = find(run, runs_dir)
-        summary = _summary(directory)
+        summary, notes = _summary(directory), directory.notes()
+        files = housekeeping.files(directory)
         if json:
-            print_json(summary)
+            print_json(
+                {
+                    **summary,
+                    "path": str(directory.path),
+                    "tags": notes.get("tags", []),
+                    "notes": notes.get("notes", []),
+                    "files": [{"path": path, "bytes": size} for path, size in files],
+                }
+            )
             return
         out = console()
         best = summary["best"]
@@ -95,7 +104,6 @@ def show(
                     out.print(_plain(f"{part}, epoch {best['epoch']} (best):   {line}"))
         if summary["test"]:
             out.print(_plain(f"test, with those weights:   {figures(summary['test'], 'test')}"))
-        notes = directory.notes()
         if tags := notes.get("tags"):
             out.print(_plain(f"tags: {' '.join(map(str, tags))}"))
         for each in notes.get("notes", []):
@@ -108,7 +116,7 @@ def show(
         out.print()
         out.print(_plain(directory.spec_text().rstrip()))
         out.print()
-        for path, size in housekeeping.files(directory):
+        for path, size in files:
             out.print(_plain(f"{volume(size):>9}  {path}"))
 
 

@@ -105,9 +105,11 @@ class RunDirectory:
         """Write what the run ran on."""
         self._write_json(self.ENVIRONMENT, environment)
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write the summary; its schema number is added here."""
-        self._write_json(self.SUMMARY, {"schema": SCHEMA} | summary | {"schema": SCHEMA})
+    def write_summary(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write the summary, and return it with its schema number, which is added here."""
+        numbered = {"schema": SCHEMA} | summary | {"schema": SCHEMA}
+        self._write_json(self.SUMMARY, numbered)
+        return numbered
 
     def write_notes(self, notes: dict[str, Any]) -> None:
         """Write tags and notes."""

@@ -23,6 +23,7 @@ from dnntrain.spec.changes import changes
 from dnntrain.spec.schema import RetrySpec
 from dnntrain.store import RunDirectory, find, listing
 from dnntrain.store.environment import describe_environment
+from dnntrain.tracking.base import Tracker
 from dnntrain.trained import read_checkpoint
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Row
@@ -72,6 +73,7 @@ def train(
     runs: str | Path = "runs",
     test: bool = False,
     observers: Sequence[Hook] = (),
+    trackers: Sequence[Tracker] = (),
 ) -> RunRecord:
     """Train an experiment and leave a run directory.
 
@@ -83,6 +85,7 @@ def train(
         runs: the folder in which the run directory is made.
         test: measure the test part at the end, with the best weights.
         observers: hooks that watch.
+        trackers: tools that are told, beside TensorBoard.
 
     Raises:
         SpecError: the experiment is wrong.
@@ -103,7 +106,7 @@ def train(
             with directory.lock():
                 directory.write_spec(specs.dump(spec))
                 directory.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Training(directory, spec, data, built, observers, test=test).fit()
+                return _Training(directory, spec, data, built, observers, trackers, test=test).fit()
 
 
 def resume(
@@ -113,6 +116,7 @@ def resume(
     overrides: Sequence[str] = (),
     runs: str | Path = "runs",
     observers: Sequence[Hook] = (),
+    trackers: Sequence[Tracker] = (),
 ) -> RunRecord:
     """Go on with a run where its latest checkpoint leaves it; it ends as if it had never stopped.
 
@@ -124,6 +128,7 @@ def resume(
         overrides: `K=V` changes of the experiment from here on.
         runs: where runs are looked for.
         observers: hooks that watch.
+        trackers: tools that are told, beside TensorBoard.
 
     Raises:
         LockedError: another process trains it.
@@ -154,7 +159,7 @@ def resume(
             test = bool(environment.get("test"))
             built = _build(spec, data, placement, test=test)
             now = _environment(spec, built, data, placement)
-            training = _Training(directory, spec, data, built, observers, test=test)
+            training = _Training(directory, spec, data, built, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
             training.go_on(saved, afresh(training.trainer, found), retried=bool(overrides or found))
@@ -191,6 +196,7 @@ class _Training:
         data: Data,
         built: Built,
         observers: Sequence[Hook],
+        trackers: Sequence[Tracker],
         *,
         test: bool,
     ) -> None:
@@ -199,7 +205,7 @@ class _Training:
         self.data = data
         self.test = test
         self.remarks: list[str] = []
-        self.recorder = Recorder(directory, spec, built, data)
+        self.recorder = Recorder(directory, spec, built, data, trackers)
         self.trainer = Trainer(built, *self.recorder.hooks(), *observers)
         self._on_divergence = spec.training.on_divergence
         self._start = copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
@@ -229,23 +235,23 @@ class _Training:
         """Fit, and write down how it ended, whatever happens."""
         recorder, directory, trainer = self.recorder, self.directory, self.trainer
         try:
-            recorder.summarize("running")
+            recorder.begin()
             recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
             fit = self._fit()
             if trainer.divergence is not None:
                 self._report(trainer.divergence)
             if self.test:
                 recorder.test = _measure_best(directory, trainer.built, self.spec, self.data)
-            summary = recorder.summarize(_status(fit), stop_reason=fit.stop_reason)
+            summary = recorder.end(_status(fit), stop_reason=fit.stop_reason)
         except KeyboardInterrupt as interrupted:
             with suppress(StoreError):
-                recorder.summarize("interrupted", stop_reason=str(interrupted) or "interrupted")
+                recorder.end("interrupted", stop_reason=str(interrupted) or "interrupted")
             recorder.log(f"{interrupted}")
             interrupted.add_note(f"to go on: dnntrain resume {directory.path}")
             raise
         except BaseException as error:
             with suppress(StoreError):
-                recorder.summarize("failed", error=f"{type(error).__name__}: {error}")
+                recorder.end("failed", error=f"{type(error).__name__}: {error}")
             recorder.log(f"failed: {error}")
             error.add_note(f"what was recorded until then: {directory.path}")
             raise

@@ -162,12 +162,15 @@ def resume(
             training = _Training(directory, spec, data, built, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
+            told = {tracker.name for tracker in trackers}
+            training.remarks += [_UNTOLD.format(tool) for tool in directory.tracking() if tool not in told]
             training.go_on(saved, afresh(training.trainer, found), retried=bool(overrides or found))
             directory.write_spec(specs.dump(spec))
             directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
             return training.fit()
 
 
+_UNTOLD = "{0} knows this run, but is not told how it goes on: --track {0} tells it"
 _MORE = "to go on, give it more to do, such as --set training.epochs=N"
 
 

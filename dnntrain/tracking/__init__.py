@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from dnntrain.errors import UsageError, shorten, suggest
-from dnntrain.tracking.base import Tracker
 
-__all__ = ["Tracker", "open_trackers"]
+if TYPE_CHECKING:
+    from dnntrain.tracking.mlflow import MlflowTracker
 
-KNOWN = ("mlflow",)
+KNOWN: Final = ("mlflow",)
 
 
-def open_trackers(asked: Sequence[str], *, runs: Path) -> list[Tracker]:
+def open_trackers(asked: Sequence[str], *, runs: Path) -> list[MlflowTracker]:
     """Reach the tools that are asked for, before there is anything to tell them.
 
     Args:
@@ -23,7 +24,7 @@ def open_trackers(asked: Sequence[str], *, runs: Path) -> list[Tracker]:
     Raises:
         UsageError: there is no such tool, it is not installed, or it cannot be reached.
     """
-    opened: list[Tracker] = []
+    opened: list[MlflowTracker] = []
     for name, uri in dict(_pair(each) for each in asked).items():
         if name not in KNOWN:
             raise UsageError(f"no tool '{shorten(name)}' to track with; {suggest(name, KNOWN)}")

@@ -41,13 +41,10 @@ _SETTINGS: Final = {
 
 
 class MlflowTracker(Tracker):
-    """Tells MLflow of a run; where the run goes on, of what is new.
+    """Tells MLflow of a run; where the run goes on, of what MLflow lacks.
 
     What MLflow was told of an epoch cannot be taken back. Where training goes back past epochs that it knows, they are
     not told twice: a tag says which, and metrics.jsonl alone has what they came to the second time.
-
-    Attributes:
-        told: the last epoch that MLflow knows.
 
     Args:
         runs: the folder of the runs; its name is the experiment's, unless MLFLOW_EXPERIMENT_NAME says another.
@@ -75,7 +72,8 @@ class MlflowTracker(Tracker):
             raise UsageError(f"{error}\n    is it the right place, and does it run?") from error
         self._directory = RunDirectory(self._runs)
         self._run = ""
-        self.told = self._again = 0
+        self._told: set[int] = set()
+        self._again = 0
         self._values: dict[str, float] = {}
 
     @override
@@ -91,9 +89,12 @@ class MlflowTracker(Tracker):
                 self._client.update_run(found.info.run_id, status="RUNNING")
             self._run = found.info.run_id
             self._values = dict(found.data.metrics)
-            self.told = int(self._values.get("epoch", 0))
+            self._told = {each.step for each in self._client.get_metric_history(self._run, "epoch")}
             self._set_parameters(found.data.params, spec)
             self._set_tags({"dnntrain.status": "running", **_notes(directory)})
+            for row, at in _epochs(directory):
+                if row["epoch"] not in self._told:
+                    self._tell(row, at)
 
     @override
     def go_on(self, epoch: int, /) -> None:
@@ -101,25 +102,13 @@ class MlflowTracker(Tracker):
 
     @override
     def tell(self, run: RunView, /) -> None:
-        self.tell_epoch(run.row, at=time.time())
-
-    def tell_epoch(self, row: Mapping[str, Any], *, at: float) -> None:
-        """Tell the figures of an epoch, unless they are known.
-
-        Args:
-            row: as metrics.jsonl has it.
-            at: when it ended, in seconds since 1970.
-        """
-        epoch = int(row["epoch"])
         with self._errors():
-            if epoch <= self.told:
-                self._again = self._again or epoch
-                self._set_tags(
-                    {"dnntrain.trained_again": f"epochs {self._again} to {epoch}; told as they were at first"}
-                )
+            if run.epoch not in self._told:
+                self._tell(run.row, time.time())
                 return
-            self._log({name: value for name, value in row.items() if name != "step"}, epoch, at)
-            self.told = epoch
+            self._again = self._again or run.epoch
+            again = f"epochs {self._again} to {run.epoch}; told as they were at first"
+            self._set_tags({"dnntrain.trained_again": again})
 
     @override
     def end(self, summary: Mapping[str, Any], /) -> None:
@@ -148,6 +137,11 @@ class MlflowTracker(Tracker):
     @override
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _tell(self, row: Mapping[str, Any], at: float) -> None:
+        epoch = int(row["epoch"])
+        self._log({name: value for name, value in row.items() if name != "step"}, epoch, at)
+        self._told.add(epoch)
 
     def _find(self, run_id: Any) -> Any:
         """Return the run that is known by this name there; None where there is none, as on another server."""
@@ -227,8 +221,6 @@ class MlflowTracker(Tracker):
 def export(directories: Sequence[RunDirectory], tracker: MlflowTracker) -> None:
     """Tell MLflow of runs that have ended; of what it knows already, nothing.
 
-    Epochs are told as of when they ended, counted from the run's start by what each took.
-
     Args:
         directories: of the runs.
         tracker: reaches MLflow.
@@ -242,12 +234,18 @@ def export(directories: Sequence[RunDirectory], tracker: MlflowTracker) -> None:
         if status == "running":
             raise UsageError(f"{directory.name} is still running; tell MLflow of it once it has ended")
         tracker.begin(directory, summary["spec"])
-        at = directory.started.timestamp() if directory.started else time.time() - float(summary["seconds"])
-        for row in directory.metrics():
-            at += row.get("seconds") or 0.0
-            if row["epoch"] > tracker.told:
-                tracker.tell_epoch(row, at=at)
-        tracker.finish({**summary, "status": status}, at=at)
+        ended = max((at for _, at in _epochs(directory)), default=time.time())
+        tracker.finish({**summary, "status": status}, at=ended)
+
+
+def _epochs(directory: RunDirectory) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield the figures of a run's epochs, and when each ended: counted from the run's start by what each took."""
+    rows = directory.metrics()
+    took = [float(row.get("seconds") or 0.0) for row in rows]
+    at = directory.started.timestamp() if directory.started else time.time() - sum(took)
+    for row, seconds in zip(rows, took, strict=True):
+        at += seconds
+        yield row, at
 
 
 class _Api(NamedTuple):

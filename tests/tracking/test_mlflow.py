@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from madeupruns import make_run
 import dnntrain
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.store import RunDirectory
-from dnntrain.store.housekeeping import add_note
+from dnntrain.store.housekeeping import note
 from dnntrain.tracking import open_trackers
 from dnntrain.training.hooks import Hook, RunView
 
@@ -52,6 +53,23 @@ def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in set(os.environ) - set(before):
         del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database, which takes seconds, once."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    client(folder).search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def folder(empty_database: Path, tmp_path: Path) -> Path:
+    """Return a folder of runs that MLflow knows already."""
+    made = tmp_path / "runs"
+    made.mkdir()
+    shutil.copy(empty_database, made)
+    return made
 
 
 class Stop(Hook):
@@ -121,28 +139,28 @@ def test_a_local_file_holds_what_the_run_directory_holds(tmp_path: Path) -> None
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_tracking_changes_no_number(tmp_path: Path) -> None:
+def test_tracking_changes_no_number(folder: Path) -> None:
     rows = [
         [{k: v for k, v in row.items() if "second" not in k} for row in RunDirectory(record.path).metrics()]
-        for record in (train(tmp_path / "a"), dnntrain.train(SMALL, runs=tmp_path / "b"))
+        for record in (train(folder), dnntrain.train(SMALL, runs=folder.parent / "b"))
     ]
     assert rows[0] == rows[1]
 
 
-def test_a_run_that_goes_on_is_the_same_run_there_and_no_epoch_is_doubled(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_is_the_same_run_there_and_no_epoch_is_doubled(folder: Path) -> None:
     spec = {**SMALL, "training": {**SMALL["training"], "checkpoint": {"every": 3}}}
     with pytest.raises(Interrupted):
-        train(tmp_path, Stop(11), spec=spec)  # four steps an epoch: two epochs are told
-    there = client(tmp_path)
-    before = only_run(there, tmp_path.name)
+        train(folder, Stop(11), spec=spec)  # four steps an epoch: two epochs are told
+    there = client(folder)
+    before = only_run(there, folder.name)
     assert before.info.status == "KILLED"
     assert before.data.tags["dnntrain.status"] == "interrupted"
-    (path,) = (each for each in tmp_path.iterdir() if (each / "summary.json").exists())
+    (path,) = (each for each in folder.iterdir() if (each / "summary.json").exists())
     checkpoints = path / "checkpoints"
     (checkpoints / "last.pt").unlink()
     (checkpoints / "previous.pt").unlink()  # back to the start
     resume(path, "optimizer.lr=0.002")
-    run = only_run(there, tmp_path.name)
+    run = only_run(there, folder.name)
     assert run.info.run_id == before.info.run_id
     assert run.info.status == "FINISHED"
     assert [step for step, _ in history(there, run, "valid/loss")] == [1, 2, 3]
@@ -152,17 +170,17 @@ def test_a_run_that_goes_on_is_the_same_run_there_and_no_epoch_is_doubled(tmp_pa
     assert run.data.params["optimizer.lr"] == "0.001"
 
 
-def test_a_failed_run_has_failed(tmp_path: Path) -> None:
+def test_a_failed_run_has_failed(folder: Path) -> None:
     spec = {**SMALL, "optimizer": {"name": "sgd", "lr": 1e15}}
     with pytest.raises(dnntrain.errors.DivergedError):
-        train(tmp_path, spec=spec)
-    run = only_run(client(tmp_path), tmp_path.name)
+        train(folder, spec=spec)
+    run = only_run(client(folder), folder.name)
     assert run.info.status == "FAILED"
     assert "diverged" in run.data.tags["dnntrain.error"]
 
 
 def test_a_tracker_that_fails_is_given_up_and_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -175,7 +193,7 @@ def test_a_tracker_that_fails_is_given_up_and_said_once(
             monkeypatch.setattr(mlflow.MlflowClient, "log_batch", gone)
 
     with caplog.at_level(logging.WARNING, "dnntrain"):
-        record = train(tmp_path, Break())
+        record = train(folder, Break())
     assert record.status == "completed"
     assert len(RunDirectory(record.path).metrics()) == 3
     assert len(asked) == 1
@@ -185,19 +203,19 @@ def test_a_tracker_that_fails_is_given_up_and_said_once(
     assert "many lines" not in remark
 
 
-def test_ended_runs_are_told_later_and_only_once(tmp_path: Path) -> None:
+def test_ended_runs_are_told_later_and_only_once(folder: Path) -> None:
     from dnntrain.tracking.mlflow import MlflowTracker, export
 
     made = [
-        make_run(tmp_path, "a", losses=(3.0, None, 1.0), tags=["paper"], test={"test/loss": 1.5}),
-        make_run(tmp_path, "b", status="interrupted", minutes=5),
+        make_run(folder, "a", losses=(3.0, None, 1.0), tags=["paper"], test={"test/loss": 1.5}),
+        make_run(folder, "b", status="interrupted", minutes=5),
     ]
-    add_note(made[0], "as in the first table")
+    note(made[0], "as in the first table")
     for _ in range(2):
-        export(made, MlflowTracker(tmp_path))
-    there = client(tmp_path)
+        export(made, MlflowTracker(folder))
+    there = client(folder)
     runs = {
-        run.info.run_name: run for run in there.search_runs([there.get_experiment_by_name(tmp_path.name).experiment_id])
+        run.info.run_name: run for run in there.search_runs([there.get_experiment_by_name(folder.name).experiment_id])
     }
     assert set(runs) == {directory.name for directory in made}
     first, second = (runs[directory.name] for directory in made)
@@ -215,24 +233,24 @@ def test_ended_runs_are_told_later_and_only_once(tmp_path: Path) -> None:
     assert first.info.start_time == pytest.approx(1000 * started.timestamp())
 
 
-def test_names_and_values_are_cut_to_what_mlflow_takes(tmp_path: Path) -> None:
+def test_names_and_values_are_cut_to_what_mlflow_takes(folder: Path) -> None:
     from dnntrain.tracking.mlflow import MlflowTracker, export
 
     odd = {"a[0]&b": "x" * 7000, "k" * 300: "\udcff", **{f"many.{i}": i for i in range(250)}}
-    directory = make_run(tmp_path, spec=odd)
-    export([directory], MlflowTracker(tmp_path))
-    params = only_run(client(tmp_path), tmp_path.name).data.params
+    directory = make_run(folder, spec=odd)
+    export([directory], MlflowTracker(folder))
+    params = only_run(client(folder), folder.name).data.params
     assert len(params["a_0__b"]) == 6000
     assert params["k" * 247 + "..."] == "\\udcff"
     assert params["many.249"] == "249"
 
 
-def test_a_running_run_is_not_exported(tmp_path: Path) -> None:
+def test_a_running_run_is_not_exported(folder: Path) -> None:
     from dnntrain.tracking.mlflow import MlflowTracker, export
 
-    directory = make_run(tmp_path, status="running")
+    directory = make_run(folder, status="running")
     with directory.lock(), pytest.raises(UsageError, match="still running"):
-        export([directory], MlflowTracker(tmp_path))
+        export([directory], MlflowTracker(folder))
 
 
 def test_nothing_is_trained_where_the_server_does_not_answer(tmp_path: Path) -> None:
@@ -295,3 +313,25 @@ def test_a_real_server_is_told_the_same(server: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     resume(record.path, "training.epochs=4")
     assert [step for step, _ in history(there, only_run(there, "study"), "valid/loss")] == [1, 2, 3, 4]
+
+
+def test_the_commands_track_and_say_when_they_do_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from dnntrain import yamltext
+    from dnntrain.cli import app
+
+    monkeypatch.chdir(folder.parent)
+    Path("small.yaml").write_text(yamltext.dump(SMALL))
+    done = CliRunner().invoke(app, ["run", "small.yaml", "-q", "--track", "mlflow"])
+    assert done.exit_code == 0, done.stderr
+    there = client(folder)
+    silent = CliRunner().invoke(app, ["resume", "last", "-q", "--set", "training.epochs=4"])
+    assert "mlflow knows this run, but is not told how it goes on: --track mlflow tells it" in silent.stderr
+    assert len(history(there, only_run(there, "runs"), "valid/loss")) == 3
+    told = CliRunner().invoke(app, ["resume", "last", "-q", "--set", "training.epochs=5", "--track", "mlflow"])
+    assert "mlflow knows" not in told.stderr
+    assert sorted(step for step, _ in history(there, only_run(there, "runs"), "valid/loss")) == [1, 2, 3, 4, 5]
+    assert CliRunner().invoke(app, ["export-metrics", "runs", "--track", "mlflow"]).exit_code == 0
+    assert len(history(there, only_run(there, "runs"), "valid/loss")) == 5
+    assert only_run(there, "runs").info.status == "FINISHED"

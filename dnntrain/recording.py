@@ -6,7 +6,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,8 @@ from dnntrain.errors import StoreError
 from dnntrain.registry import plain
 from dnntrain.spec import Spec, seconds
 from dnntrain.store import RunDirectory, flatten
-from dnntrain.store.events import ScalarWriter
+from dnntrain.tracking.base import Tracker
+from dnntrain.tracking.tensorboard import TensorBoard
 from dnntrain.trained import CHECKPOINT_SCHEMA, read_checkpoint
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Row, RunView
@@ -30,24 +31,33 @@ _logger = logging.getLogger("dnntrain")
 
 
 class Recorder(Hook):
-    """Writes a run directory while training goes on: metrics, checkpoints, event files and the summary.
+    """Writes a run directory while training goes on: metrics, checkpoints and the summary; and tells other tools.
 
     What training needs to go on, and its figures, must be written: where that fails, training ends. What is only told
-    beside (log, event files, the summary of a run that is still going on) may fail: training goes on, and `failures`
+    beside (log, trackers, the summary of a run that is still going on) may fail: training goes on, and `failures`
     keeps what was not written, and why.
+
+    Args:
+        directory: of the run.
+        spec: the experiment.
+        built: what is trained.
+        data: what it is trained on.
+        trackers: tools that are told beside TensorBoard.
 
     Attributes:
         test: metrics of the test part, once they are measured.
         failures: what could not be written beside, with the reason.
     """
 
-    def __init__(self, directory: RunDirectory, spec: Spec, built: Built, data: Data) -> None:
+    def __init__(
+        self, directory: RunDirectory, spec: Spec, built: Built, data: Data, trackers: Sequence[Tracker] = ()
+    ) -> None:
         self._directory = directory
         self._built = built
         self._data = data
         self._checkpoint = spec.training.checkpoint
         self._spec = specs.dump(spec)
-        self._events = ScalarWriter(directory.tensorboard)
+        self._trackers = [TensorBoard(directory), *trackers]
         self._outputs = build.outputs(spec, data)
         self._earlier = {"seconds": 0.0, "training_seconds": 0.0, "samples": 0.0}
         self._training_seconds = 0.0
@@ -56,7 +66,7 @@ class Recorder(Hook):
         self._rows = 0
         self._best: dict[str, Any] = {"epoch": None, "metrics": {}}
         self._last: dict[str, Any] = {"epoch": None, "metrics": {}}
-        self._constant = {
+        self._constant: dict[str, Any] = {
             "name": spec.name,
             "spec": flatten(plain(spec)),
             "seed": spec.seed,
@@ -78,8 +88,7 @@ class Recorder(Hook):
     def on_epoch_end(self, run: RunView, /) -> None:
         row = run.row
         self._directory.append_metrics(row)
-        with self._beside("tensorboard"):
-            self._events.add({k: v for k, v in row.items() if k not in ("epoch", "step")}, step=run.epoch)
+        self._tell(lambda tracker: tracker.tell(run))
         shown = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if v is not None and "/" in k)
         self.log(f"epoch {run.epoch}: {shown}")
         if run.improved:
@@ -135,7 +144,7 @@ class Recorder(Hook):
         self._samples = self._training_seconds = 0.0
         self._rows = int(run.row.get("epoch") or 0)
         self._directory.truncate_metrics(self._rows)
-        self._events.go_on(self._rows + 1)
+        self._tell(lambda tracker: tracker.go_on(self._rows))
         self._last = {"epoch": self._rows or None, "metrics": run.row}
         self._best = {"epoch": run.best_epoch, "metrics": run.best_row}
         path = self._directory.checkpoint(self._directory.BEST)
@@ -143,6 +152,21 @@ class Recorder(Hook):
             path.unlink(missing_ok=True)
         elif not _is_of_epoch(self._directory, run.best_epoch):
             self._write_best(run)
+
+    def begin(self) -> None:
+        """Say that training begins or goes on."""
+        self.summarize("running")
+        self._tell(lambda tracker: tracker.begin(self._directory, self._constant["spec"]))
+
+    def end(self, status: str, *, stop_reason: str | None = None, error: str | None = None) -> dict[str, Any]:
+        """Say how training ended, and return the summary.
+
+        Raises:
+            StoreError: the summary cannot be written.
+        """
+        summary = self.summarize(status, stop_reason=stop_reason, error=error)
+        self._tell(lambda tracker: tracker.end(summary))
+        return summary
 
     def _save_best(self, run: RunView) -> None:
         self._write_best(run)
@@ -191,9 +215,8 @@ class Recorder(Hook):
             self._directory.log(text)
 
     def close(self) -> None:
-        """Finish the event file and the text files."""
-        with self._beside("tensorboard"):
-            self._events.close()
+        """Finish the event files and the text files."""
+        self._tell(lambda tracker: tracker.close())
         self._directory.close()
 
     def _spent(self) -> dict[str, float]:
@@ -204,6 +227,12 @@ class Recorder(Hook):
             "samples": self._samples,
         }
         return {name: self._earlier[name] + value for name, value in here.items()}
+
+    def _tell(self, what: Callable[[Tracker], None]) -> None:
+        for tracker in self._trackers:
+            if tracker.tries_again or tracker.name not in self.failures:
+                with self._beside(tracker.name):
+                    what(tracker)
 
     @contextmanager
     def _beside(self, what: str) -> Iterator[None]:

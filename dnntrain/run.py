@@ -24,6 +24,7 @@ from dnntrain.spec.changes import changes
 from dnntrain.spec.schema import RetrySpec
 from dnntrain.store import RunDirectory, find, listing
 from dnntrain.store.environment import describe_environment
+from dnntrain.tracking.base import Tracker
 from dnntrain.trained import read_checkpoint
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Row
@@ -74,6 +75,7 @@ def train(
     test: bool = False,
     observers: Sequence[Hook] = (),
     directory: str | Path | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> RunRecord:
     """Train an experiment and leave a run directory.
 
@@ -87,6 +89,7 @@ def train(
         observers: hooks that watch.
         directory: the run directory, where it shall not have a new name in `runs`; what was begun there without
             leaving a summary is overwritten.
+        trackers: tools that are told, beside TensorBoard.
 
     Raises:
         SpecError: the experiment is wrong.
@@ -107,7 +110,7 @@ def train(
             with made.lock():
                 made.write_spec(specs.dump(spec))
                 made.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Training(made, spec, data, built, observers, test=test).fit()
+                return _Training(made, spec, data, built, observers, trackers, test=test).fit()
 
 
 def take_up(
@@ -134,6 +137,7 @@ def resume(
     overrides: Sequence[str] = (),
     runs: str | Path = "runs",
     observers: Sequence[Hook] = (),
+    trackers: Sequence[Tracker] = (),
 ) -> RunRecord:
     """Go on with a run where its latest checkpoint leaves it; it ends as if it had never stopped.
 
@@ -145,6 +149,7 @@ def resume(
         overrides: `K=V` changes of the experiment from here on.
         runs: where runs are looked for.
         observers: hooks that watch.
+        trackers: tools that are told, beside TensorBoard.
 
     Raises:
         LockedError: another process trains it.
@@ -175,15 +180,18 @@ def resume(
             test = bool(environment.get("test"))
             built = _build(spec, data, placement, test=test)
             now = _environment(spec, built, data, placement)
-            training = _Training(directory, spec, data, built, observers, test=test)
+            training = _Training(directory, spec, data, built, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
+            told = {tracker.name for tracker in trackers}
+            training.remarks += [_UNTOLD.format(tool) for tool in directory.tracking() if tool not in told]
             training.go_on(saved, afresh(training.trainer, found), retried=bool(overrides or found))
             directory.write_spec(specs.dump(spec))
             directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
             return training.fit()
 
 
+_UNTOLD = "{0} knows this run, but is not told how it goes on: --track {0} tells it"
 _MORE = "to go on, give it more to do, such as --set training.epochs=N"
 
 
@@ -212,6 +220,7 @@ class _Training:
         data: Data,
         built: Built,
         observers: Sequence[Hook],
+        trackers: Sequence[Tracker],
         *,
         test: bool,
     ) -> None:
@@ -220,7 +229,7 @@ class _Training:
         self.data = data
         self.test = test
         self.remarks: list[str] = []
-        self.recorder = Recorder(directory, spec, built, data)
+        self.recorder = Recorder(directory, spec, built, data, trackers)
         self.trainer = Trainer(built, *self.recorder.hooks(), *observers)
         self._on_divergence = spec.training.on_divergence
         self._start = copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
@@ -250,23 +259,23 @@ class _Training:
         """Fit, and write down how it ended, whatever happens."""
         recorder, directory, trainer = self.recorder, self.directory, self.trainer
         try:
-            recorder.summarize("running")
+            recorder.begin()
             recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
             fit = self._fit()
             if trainer.divergence is not None:
                 self._report(trainer.divergence)
             if self.test:
                 recorder.test = _measure_best(directory, trainer.built, self.spec, self.data)
-            summary = recorder.summarize(_status(fit), stop_reason=fit.stop_reason)
+            summary = recorder.end(_status(fit), stop_reason=fit.stop_reason)
         except KeyboardInterrupt as interrupted:
             with suppress(StoreError):
-                recorder.summarize("interrupted", stop_reason=str(interrupted) or "interrupted")
+                recorder.end("interrupted", stop_reason=str(interrupted) or "interrupted")
             recorder.log(f"{interrupted}")
             interrupted.add_note(f"to go on: dnntrain resume {directory.path}")
             raise
         except BaseException as error:
             with suppress(StoreError):
-                recorder.summarize("failed", error=f"{type(error).__name__}: {error}")
+                recorder.end("failed", error=f"{type(error).__name__}: {error}")
             recorder.log(f"failed: {error}")
             error.add_note(f"what was recorded until then: {directory.path}")
             raise

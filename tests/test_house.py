@@ -22,7 +22,7 @@ LAYERS = [
     {"placement"},
     {"build"},
     {"diagnostics"},
-    {"trained"},
+    {"trained", "tracking"},
     {"recording", "resuming", "identity"},
     {"run", "compare"},
     {"verifying"},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ SMALL: dict[str, Any] = {
     "model": {"architecture": {"name": "mlp", "hidden": [8]}},
 }
 STEPS = 7  # in an epoch
+
+
+@pytest.fixture(autouse=True)
+def any_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let histograms take any part of so short a training."""
+    monkeypatch.setattr("dnntrain.tracking.tensorboard.SHARE", 1e9)
 
 
 def trained(runs: Path, *observers: Hook, epochs: int = 3, **training: Any) -> dnntrain.RunRecord:
@@ -113,6 +120,7 @@ def test_training_goes_on_without_event_files(tmp_path: Path, caplog: pytest.Log
 
         def on_fit_start(self, run: RunView, /) -> None:
             (directory,) = tmp_path.iterdir()
+            shutil.rmtree(directory / "tensorboard")
             (directory / "tensorboard").write_text("in the way")
 
     with caplog.at_level(logging.WARNING, "dnntrain"):
@@ -152,9 +160,10 @@ def test_event_files_tell_each_epoch_once_after_a_restart(tmp_path: Path) -> Non
     (path,) = tmp_path.iterdir()
     (path / "checkpoints" / "previous.pt").replace(path / "checkpoints" / "last.pt")  # of step 15: epochs 1 and 2
     record = dnntrain.resume(path)
-    events = EventAccumulator(str(path / "tensorboard"))
+    events = EventAccumulator(str(path / "tensorboard"), size_guidance={"histograms": 0})
     events.Reload()
     assert [event.step for event in events.Scalars("valid/loss")] == [1, 2, 3]
+    assert [event.step for event in events.Histograms("weights/output.weight")] == [1, 2, 3]
     assert record.status == "completed"
 
 
@@ -168,3 +177,62 @@ def test_a_summary_is_there_from_the_start(tmp_path: Path) -> None:
     look = Look()
     trained(tmp_path, look, epochs=1)
     assert look.status == "running"
+
+
+def served(runs: Path) -> Any:
+    """Return what `tensorboard --logdir RUNS` would show: its reader of folders, and its hyperparameters plugin."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, list_session_groups
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(runs)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(runs))
+    context, request = Context(TBContext(data_provider=provider, logdir=str(runs))), RequestContext()
+    experiment = context.experiment_from_metadata(request, "", True, context.hparams_metadata(request, ""), [])
+    wanted = api_pb2.ListSessionGroupsRequest(
+        slice_size=10,
+        col_params=[api_pb2.ColParams(metric=metric.name) for metric in experiment.metric_infos],
+        allowed_statuses=[
+            api_pb2.STATUS_UNKNOWN,
+            api_pb2.STATUS_SUCCESS,
+            api_pb2.STATUS_FAILURE,
+            api_pb2.STATUS_RUNNING,
+        ],
+    )
+    groups = list_session_groups.Handler(request, context, "", wanted).run().session_groups
+    return multiplexer, experiment, groups
+
+
+def test_tensorboard_shows_hyperparameters_beside_what_they_led_to(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams import api_pb2
+
+    def train(lr: float, seed: int) -> dnntrain.RunRecord:
+        spec = {**SMALL, "seed": seed, "optimizer": {"name": "sgd", "lr": lr}, "training": {"epochs": 2, "threads": 1}}
+        return dnntrain.train(spec, runs=tmp_path, test=True)
+
+    records = [train(0.1, 0), train(0.01, 1)]
+    multiplexer, experiment, groups = served(tmp_path)
+    infos = {info.name: info for info in experiment.hparam_infos}
+    assert {name for name, info in infos.items() if info.differs} == {"optimizer.lr", "seed"}
+    assert list(infos["model.activation"].domain_discrete) == ["relu"]
+    found = {group.hparams["optimizer.lr"].number_value: group for group in groups}
+    for lr, record in zip((0.1, 0.01), records, strict=True):
+        (session,) = found[lr].sessions
+        assert session.status == api_pb2.STATUS_SUCCESS
+        assert session.end_time_secs >= session.start_time_secs
+        values = {
+            f"{metric.name.group}/{metric.name.tag}".lstrip("/"): metric.value for metric in session.metric_values
+        }
+        told = {name.replace(f"{record.path.name}/", ""): value for name, value in values.items()}
+        for name, value in {
+            **{f"best/{k}": v for k, v in record.best.items() if "/" in k},
+            **(record.test or {}),
+        }.items():
+            assert told[name] == pytest.approx(value), (name, sorted(told))
+    runs = multiplexer.Runs()
+    assert set(runs) == {f"{record.path.name}/tensorboard" for record in records}
+    for run in runs:
+        assert [event.step for event in multiplexer.Tensors(run, "weights/dense1.weight")] == [1, 2]

@@ -20,6 +20,7 @@ from dnntrain.cli.output import (
     Run,
     RunsDir,
     Set,
+    Track,
     console,
     duration,
     figure,
@@ -48,6 +49,7 @@ def run(
     resume_or_start: Annotated[
         bool, typer.Option("--resume-or-start", help="Go on with the latest run of the same experiment, if any.")
     ] = False,
+    track: Track = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -57,6 +59,7 @@ def run(
         from dnntrain import run as runner
         from dnntrain import spec
         from dnntrain.cli.live import display
+        from dnntrain.tracking import open_trackers
 
         shortcuts = {"seed": seed, "training.device": device, "name": name, "training.epochs": epochs}
         given = {key: value for key, value in shortcuts.items() if value is not None}
@@ -64,11 +67,12 @@ def run(
         overrides = [*(set_ or ()), *(f"{key}={dumps(value)}" for key, value in given.items())]
         experiment = spec.load(config, overrides)
         earlier = runner.latest_of(experiment, runs=runs_dir) if resume_or_start else None
+        trackers = open_trackers(track or (), runs=runs_dir)
         with display(silent=quiet or json) as observers:
             if earlier is not None:
-                record = runner.resume(earlier.path, observers=observers)
+                record = runner.resume(earlier.path, observers=observers, trackers=trackers)
             else:
-                record = runner.train(experiment, runs=runs_dir, test=test, observers=observers)
+                record = runner.train(experiment, runs=runs_dir, test=test, observers=observers, trackers=trackers)
         _report(record, quiet=quiet, json=json)
 
 
@@ -77,6 +81,7 @@ def resume(
     set_: Set = None,
     runs_dir: RunsDir = Path("runs"),
     plugin: Plugin = None,
+    track: Track = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -85,9 +90,13 @@ def resume(
         load_plugins(plugin)
         from dnntrain import run as runner
         from dnntrain.cli.live import display
+        from dnntrain.store import find
+        from dnntrain.tracking import open_trackers
 
+        path = find(run, runs_dir).path
+        trackers = open_trackers(track or (), runs=path.resolve().parent)
         with display(silent=quiet or json) as observers:
-            record = runner.resume(run, overrides=set_ or (), runs=runs_dir, observers=observers)
+            record = runner.resume(path, overrides=set_ or (), observers=observers, trackers=trackers)
         _report(record, quiet=quiet, json=json)
 
 

@@ -35,6 +35,10 @@ McSamples = Annotated[
         "--mc-samples", metavar="N", min=1, help="Sample dropout N times and take the mean.", show_default=False
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="TOOL[=URI]", help="Tell a tool of it, too: mlflow, mlflow=http://host:5000."),
+]
 Run = Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the run directory alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]

@@ -43,6 +43,7 @@ class RunDirectory:
     CHECKPOINTS: Final = "checkpoints"
     NOTES: Final = "notes.json"
     DIVERGENCE: Final = "divergence.json"
+    TRACKING: Final = "tracking.json"
     LOCK: Final = "lock"
     TENSORBOARD: Final = "tensorboard"
     LOG: Final = "log.txt"
@@ -114,6 +115,10 @@ class RunDirectory:
     def write_notes(self, notes: dict[str, Any]) -> None:
         """Write tags and notes."""
         self._write_json(self.NOTES, notes)
+
+    def write_tracking(self, known: dict[str, Any]) -> None:
+        """Write by what names other tools know the run."""
+        self._write_json(self.TRACKING, known)
 
     def write_divergence(self, report: dict[str, Any]) -> None:
         """Write how the run diverged."""
@@ -303,6 +308,14 @@ class RunDirectory:
             StoreError: they are damaged.
         """
         return self._read_json(self.NOTES) if os.path.exists(f"{self.path}/{self.NOTES}") else {}
+
+    def tracking(self) -> dict[str, Any]:
+        """Read by what names other tools know the run; nothing where none does.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        return self._read_json(self.TRACKING) if (self.path / self.TRACKING).exists() else {}
 
     def spec_text(self) -> str:
         """Read the resolved specification, as YAML text.

@@ -35,7 +35,7 @@ class LineFile:
         try:
             if self._file is None:
                 self._file = self._open()
-            _write_all(self._file, line.encode("utf-8", "backslashreplace") + b"\n")
+            append_whole(self._file, line.encode("utf-8", "backslashreplace") + b"\n")
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror or error}") from error
 
@@ -69,8 +69,12 @@ class LineFile:
         return file
 
 
-def _write_all(file: FileIO, content: bytes) -> None:
-    """Write everything, or leave the file as it was: a full disk takes the first half of a line."""
+def append_whole(file: FileIO, content: bytes) -> None:
+    """Append everything, or leave the file as it was: a full disk takes the first half of a line.
+
+    Raises:
+        OSError: the file system refuses.
+    """
     start = file.seek(0, os.SEEK_END)
     try:
         while content:

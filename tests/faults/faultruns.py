@@ -37,6 +37,8 @@ FORKED.set_forkserver_preload(
         "sklearn.datasets",
         "tensorboard.compat.proto.summary_pb2",
         "tensorboard.summary.writer.record_writer",
+        "tensorboard.plugins.hparams.api_pb2",
+        "tensorboard.plugins.hparams.metadata",
     ]
 )
 

@@ -168,6 +168,7 @@ def test_what_is_only_told_beside_may_fail(
         place.unlink()
         place.mkdir()
     else:
+        shutil.rmtree(place)
         place.write_text("in the way\n")
     with caplog.at_level(logging.WARNING):
         record = ends_like(whole, run)

@@ -36,6 +36,10 @@ def compare(
     json: Json = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with curves, too: one file.", show_default=False),
+    ] = None,
 ) -> None:
     """Compare runs: which configuration converges faster, ends better, and trains faster; and whether that is luck."""
     with user_errors():
@@ -52,6 +56,11 @@ def compare(
             csv.writer(sys.stdout).writerows(flat(made))
         else:
             _print(made, markdown=markdown)
+        if html is not None:
+            from dnntrain.compare.report import write_report
+
+            write_report(made, html)
+            print(f"wrote {visible(str(html), keep='')}", file=sys.stderr if json or csv_ else sys.stdout)
 
 
 def diff(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import comparison, experiments, files, manage, runs
+from dnntrain.cli import comparison, experiments, files, manage, runs, watch
 
 app = typer.Typer(
     name="dnntrain",
@@ -32,6 +32,7 @@ app.command("schema")(files.schema)
 app.command("init")(files.init)
 app.command("compare")(comparison.compare)
 app.command("diff")(comparison.diff)
+app.command("watch")(watch.watch)
 app.command("ls")(runs.ls)
 app.command("show")(runs.show)
 app.command("tag")(manage.tag)

@@ -52,17 +52,18 @@ def importance(
     """Say for each key how much of the variance of a figure between groups goes with it, the largest share first.
 
     One-way analysis of variance over the groups' means y_1..y_n, each key by itself: with the groups parted by the
-    key's k values, eta squared = SS_between / SS_total. Any parting into many values explains much by luck alone, so the
-    share that is told is Kelley's epsilon squared, 1 - (1 - eta^2) (n - 1) / (n - k), at least 0; it is right on average
-    where the key has no effect. p is how often eta squared is as large when the figures are dealt out to the groups
-    anew: over all orders for 7 groups or fewer, else over 5000 at random (with the observed one among them, so that it
-    is never 0), then Holm's correction over the keys.
+    key's k values, eta squared = SS_between / SS_total. Any parting into many values explains much by luck alone, so
+    the share that is told is Kelley's epsilon squared, 1 - (1 - eta^2) (n - 1) / (n - k), at least 0; it is right on
+    average where the key has no effect. p is how often eta squared is as large when the figures are dealt out to the
+    groups anew: over all orders for 7 groups or fewer, else over 5000 at random (with the observed one among them, so
+    that it is never 0), then Holm's correction over the keys.
 
     Limits. It is about the groups that were trained: in a search that was steered, or where keys go together, a share
     may be another key's. Shares need not sum to 1: interactions belong to no key alone, and keys that go together are
-    counted twice. Numeric keys with more than 4 values are cut into 4 bins, so that what rises and falls within a bin is
-    not seen. Groups without a figure (all runs failed) are left out, so a key that makes training fail looks harmless:
-    look at the statuses. Random-forest importances (fANOVA, as in Optuna) see interactions, but need many more groups.
+    counted twice. Numeric keys with more than 4 values are cut into 4 bins, so that what rises and falls within a bin
+    is not seen. Groups without a figure (all runs failed) are left out, so a key that makes training fail looks
+    harmless: look at the statuses. Random-forest importances (fANOVA, as in Optuna) see interactions, but need many
+    more groups.
 
     Source: Kelley 1935, doi:10.1073/pnas.21.9.554.
 
@@ -134,7 +135,7 @@ def _orders(figures: Sequence[float]) -> Array:
     observed = np.asarray(figures, dtype=np.float64)
     observed = observed - observed.mean()
     if len(figures) <= _EXACT_UP_TO:
-        return observed[np.array(list(permutations(range(len(figures)))))]
+        return np.asarray(list(permutations(observed.tolist())))
     generator = np.random.default_rng(0)
     dealt = generator.permuted(np.tile(observed, (_ORDERINGS, 1)), axis=1)
     return np.vstack([observed, dealt])

@@ -35,9 +35,9 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         `keys`: the settings that tell the groups apart; `groups`, `runs`, `specs`, `environments`, `importance`.
 
         `groups`, the best first: `id` (its oldest run, which stays while runs are added), `label`, `age` (0 for the
-        group that was there first), `baseline`, `runs` (their indices in `runs`), `settings` (a cell a key), `statuses`,
-        `parameters`, and the answers: `quality` {value, low, high, failed, verdict, text}, `convergence` {epochs,
-        seconds, best_epoch, best_seconds, verdict, text} and `speed` {samples_per_second, seconds_per_epoch,
+        group that was there first), `baseline`, `runs` (their indices in `runs`), `settings` (a cell a key),
+        `statuses`, `parameters`, and the answers: `quality` {value, low, high, failed, verdict, text}, `convergence`
+        {epochs, seconds, best_epoch, best_seconds, verdict, text} and `speed` {samples_per_second, seconds_per_epoch,
         prediction_seconds, peak_memory, verdict, text}, each with its verdict in words.
 
         `runs`: `id`, `group` (its index in `groups`), `seed`, `status`, `value` and `epoch` (the metric at the best
@@ -190,8 +190,8 @@ def _run(run: Run, name: str, group: int, metric: str) -> dict[str, Any]:
         "seed": run.seed,
         "status": run.status,
         "value": run.best(metric),
-        "epoch": run.summary["best"].get("epoch"),
-        "seconds": run.summary.get("seconds"),
+        "epoch": _rounded(run.summary["best"].get("epoch")),
+        "seconds": _rounded(run.summary.get("seconds")),
         "tags": list(run.tags),
         "error": _short(run.summary.get("error")),
         "epochs": [row["epoch"] for row in rows],
@@ -216,9 +216,7 @@ def _beside(flats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _importance(comparison: Comparison, keys: Sequence[str]) -> list[dict[str, Any]]:
-    configurations = [
-        {key: written(row.group.configuration, key) for key in keys} for row in comparison.rows
-    ]
+    configurations = [{key: written(row.group.configuration, key) for key in keys} for row in comparison.rows]
     found = importance(configurations, [row.quality.value for row in comparison.rows], keys)
     return [
         {"keys": list(each.keys), "share": each.share, "p": each.p, "levels": each.levels, "groups": each.groups}
@@ -232,7 +230,7 @@ def _is_number(value: Any) -> bool:
 
 def _rounded(value: Any) -> float | int | None:
     """Return a number with as many digits as a curve can show, which keeps pages of many runs small."""
-    if not _is_number(value) or not math.isfinite(value):
+    if not _is_number(value) or not abs(value) < math.inf:
         return None
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
 

@@ -26,7 +26,7 @@ const answers = (() => {
 
   function explained(data, part) {
     if (part === 'quality') return `${data.metric}, mean over seeds; ${data.better === 'max' ? 'higher' : 'lower'} is better`;
-    if (part === 'speed') return 'Samples a second in training; medians, without a verdict on luck';
+    if (part === 'speed') return 'Samples a second in training, medians over runs';
     const { metric, value } = data.target;
     return value === null ? 'The baseline has no figure to reach'
       : `Epochs to ${metric} ${format.figure(metric, value)}, the baseline's best`;

@@ -159,7 +159,7 @@ const curves = (() => {
         markLine: {
           silent: true, symbol: 'none', animation: false, data: [{ yAxis: data.target.value }],
           lineStyle: { color: theme.colour('muted'), type: [4, 4], width: 1 },
-          label: { formatter: "the baseline's best", position: 'insideEndTop', color: theme.colour('muted'), fontSize: 12 },
+          label: { formatter: "the baseline's best", position: 'insideEndBottom', color: theme.colour('muted'), fontSize: 12, textBorderColor: theme.colour('panel'), textBorderWidth: 3 },
         },
       }];
     }
@@ -204,14 +204,15 @@ const curves = (() => {
         change('weight')(Number(smoothing.value));
       },
     });
-    const zoom = dom.element('div', { class: 'buttons', role: 'group', 'aria-label': `Zoom of ${label}` });
+    const zoom = dom.element('div', { class: 'buttons' });
     const modes = withLegend
       ? dom.choice('Draw', { groups: 'Mean of seeds', runs: 'Each run' }, selection.mode(), selection.setMode) : '';
     const controls = dom.element('div', { class: 'controls' },
       dom.field('Metric', metric), modes,
       dom.choice('Over', { epoch: 'Epochs', time: 'Time' }, 'epoch', (value) => change('time')(value === 'time')),
       dom.element('label', { class: 'field' }, dom.element('span', {}, 'Smoothing: ', amount), smoothing),
-      dom.checkbox('Log scale', state.log, change('log')), zoom);
+      dom.element('div', { class: 'field', role: 'group', 'aria-label': `Zoom of ${label}` }, dom.element('span', {}, 'Zoom'), zoom),
+      dom.checkbox('Log scale', state.log, change('log')));
     const caption = dom.element('figcaption');
     const canvas = dom.element('div', { class: 'chart curves-chart', role: 'img' });
     const empty = dom.element('p', { class: 'empty', hidden: true }, 'Nothing to draw: no line is switched on that has this figure.');

@@ -66,7 +66,7 @@ const legend = (() => {
       }
       search.hidden = data.groups.length <= MANY;
       const count = data.groups.filter((group) => selection.shows(group.id)).length;
-      shown.textContent = `${count} of ${format.counted(data.groups.length, 'group')} drawn`;
+      shown.textContent = `${count} of ${format.counted(data.groups.length, 'group')} drawn; beside each, its ${data.metric}`;
       sift();
     }
 

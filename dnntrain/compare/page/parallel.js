@@ -92,7 +92,7 @@ const parallel = (() => {
       ],
       visualMap: { show: false, dimension: keys.length, min: ends[0], max: ends[1], inRange: { color: goodUp } },
       series: [{
-        type: 'parallel', smooth: 0.15, inactiveOpacity: 0.06, activeOpacity: 0.95,
+        type: 'parallel', inactiveOpacity: 0.06, activeOpacity: 0.95,
         lineStyle: { width: groups.length > 60 ? 1.2 : 2.4, opacity: groups.length > 60 ? 0.5 : 0.85 },
         emphasis: { lineStyle: { width: 4, opacity: 1 } },
         data: groups.map((group) => ({ value: [...cells(group), group.quality.value], name: group.label })),

@@ -115,7 +115,7 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     ours, theirs = speed.samples_per_second, baseline.samples_per_second if baseline else None
     costs = [
         "" if speed.seconds_per_epoch is None else f"{speed.seconds_per_epoch:.3g} s per epoch",
-        "" if speed.prediction_seconds is None else f"{1e6 * speed.prediction_seconds:.3g} us per prediction",
+        "" if speed.prediction_seconds is None else f"{_brief(speed.prediction_seconds)} per prediction",
         "" if speed.peak_memory is None else f"{speed.peak_memory / 1e6:,.0f} MB at most",
     ]
     if ours is None:
@@ -127,6 +127,14 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     word = "about as fast" if abs(ratio - 1) < _ALIKE else "faster" if ratio > 1 else "slower"
     beside = f"{word}: {ours:,.0f} samples/s against {theirs:,.0f} ({ratio:.2g} times)"
     return word, "; ".join(filter(None, [beside, *costs]))
+
+
+def _brief(seconds: float) -> str:
+    """Write a short time in the unit that suits it."""
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{1e6 * seconds:.3g} us"
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -19,11 +19,11 @@ const columns = (() => {
     const speed = (key) => ({ group }) => group.speed[key];
     return [
       { ...text('group', ({ group }) => group.label), head: true },
-      ...data.keys.map((_, index) => setting(data, index)),
       number('seeds', ({ group }) => group.runs.length),
       number(data.metric, ({ group }) => group.quality.value, figure(data), best(data)),
       { title: '95 % interval', number: true, first: best(data), value: ({ group }) => group.quality.low, show: ({ group }) => interval(data, group) },
       text('beside the baseline', ({ group }) => group.quality.verdict),
+      ...data.keys.map((_, index) => setting(data, index)),
       number('best epoch', ({ group }) => group.convergence.best_epoch),
       { ...number('epochs to target', ({ group }) => group.convergence.epochs ?? Infinity), show: ({ group }) => (group.convergence.epochs === null ? 'not reached' : format.number(group.convergence.epochs)) },
       number('time to target', ({ group }) => group.convergence.seconds, format.duration),
@@ -41,9 +41,9 @@ const columns = (() => {
     return [
       { ...text('run', ({ run }) => run.id), head: true },
       text('group', ({ group }) => group.label),
-      ...data.keys.map((_, index) => setting(data, index)),
       number('seed', ({ run }) => run.seed, String),
       number(data.metric, ({ run }) => run.value, figure(data), best(data)),
+      ...data.keys.map((_, index) => setting(data, index)),
       number('best epoch', ({ run }) => run.epoch),
       number('epochs', ({ run }) => run.epochs.length),
       number('time', ({ run }) => run.seconds, format.duration),

@@ -21,7 +21,13 @@ const curves = (() => {
     chart.getZr().on('mousemove', (event) => { pointerY = event.offsetY; });
     parts.zoom.append(...zoomButtons());
     selection.onChange(() => draw());
-    theme.onChange(() => draw());
+    // A chart that is out of sight is drawn when it comes near; all are drawn for paper.
+    let inSight = false;
+    let late = false;
+    new IntersectionObserver((entries) => {
+      inSight = entries[entries.length - 1].isIntersecting;
+      if (inSight && late) paint();
+    }, { rootMargin: '200px' }).observe(parts.canvas);
 
     function zoomButtons() {
       const button = (text, title, change) => dom.element('button', {
@@ -79,6 +85,12 @@ const curves = (() => {
         + 'The figures stand in the table below the chart.');
       parts.empty.hidden = lines.length > 0;
       parts.summary.show({ caption: `${state.metric}: best and last`, metric: state.metric, better: better(state.metric), lines });
+      late = true;
+      if (inSight || theme.onPaper()) paint();
+    }
+
+    function paint() {
+      late = false;
       const before = begun ? range() : [0, 100];
       const kept = before[0] > 0 || before[1] < 100 ? chart.getOption().dataZoom[0] : null;
       chart.setOption(option(), { replaceMerge: ['series'] });
@@ -94,8 +106,10 @@ const curves = (() => {
         animation: theme.animates(lines.length) && !begun,
         animationDuration: 400,
         textStyle: { fontFamily: theme.font() },
+        // The pointer has a layer of its own, so that moving it does not draw all lines again.
+        axisPointer: { zlevel: 1 },
         grid: { left: 12, right: 20, top: 34, bottom: 62, containLabel: true },
-        tooltip: { ...theme.tooltip(), trigger: 'axis', formatter: tip, axisPointer: { type: 'line', lineStyle: { color: theme.colour('line-strong') } } },
+        tooltip: { ...theme.tooltip(), trigger: 'axis', formatter: tip, axisPointer: { type: 'line', triggerEmphasis: false, zlevel: 1, lineStyle: { color: theme.colour('line-strong') } } },
         xAxis: {
           ...axis, type: 'value', name: state.time ? 'training time' : 'epoch', nameLocation: 'middle', nameGap: 28,
           min: state.time ? 0 : 'dataMin', max: 'dataMax', minInterval: state.time ? 0 : 1, splitLine: { show: false },
@@ -106,7 +120,7 @@ const curves = (() => {
           nameTextStyle: { ...axis.nameTextStyle, align: 'left', padding: [0, 0, 4, -4] },
           axisLabel: { ...axis.axisLabel, formatter: (value) => format.tick(state.metric, value) },
         },
-        series: lines.flatMap((line) => [band(line), curve(line)]).filter(Boolean).concat(goal()),
+        series: [...lines.flatMap((line) => [band(line), curve(line)]).filter(Boolean), dots(), ...goal(), probe()],
       };
       return begun ? made : { ...made, dataZoom: zoomers() };
     }
@@ -120,17 +134,32 @@ const curves = (() => {
 
     function curve(line) {
       const { color, dash, width } = theme.line(line.group);
-      const single = line.points.filter((point) => point.y !== null).length === 1;
       const thin = selection.mode() === 'runs' && lines.length > 12;
       return {
         type: 'line', id: line.id, name: line.name, z: line.group.baseline ? 4 : 3,
-        showSymbol: true, symbol: 'circle', showAllSymbol: true, clip: true, large: true,
-        symbolSize: (_, { dataIndex }) => (single || line.points[dataIndex].epoch === line.best ? 7 : 0),
+        symbol: 'none', clip: true, silent: lines.length > 20, tooltip: { trigger: 'none' },
         lineStyle: { color, width: thin ? width * 0.6 : width, type: dash.length ? dash : 'solid', opacity: thin ? 0.8 : 1 },
         itemStyle: { color },
         emphasis: lines.length > 20 ? { disabled: true } : { focus: 'series', blurScope: 'coordinateSystem' },
         data: line.points.map((point) => [point.x, point.y]),
       };
+    }
+
+    // The pointer looks for the nearest epoch in this unseen line alone; to look in hundreds of lines takes too long.
+    function probe() {
+      const places = new Map(lines.flatMap((line) => line.points.filter((point) => point.y !== null).map(({ x, y }) => [x, y])));
+      const data = [...places].sort(([a], [b]) => a - b);
+      return { type: 'line', id: 'probe', data, symbol: 'none', silent: true, lineStyle: { opacity: 0 } };
+    }
+
+    // Dots for the best epochs of runs, and for lines that are a single point, which would not be seen.
+    function dots() {
+      const marked = lines.flatMap((line) => {
+        const known = line.points.filter((point) => point.y !== null);
+        return known.filter((point) => known.length === 1 || point.epoch === line.best)
+          .map((point) => ({ value: [point.x, point.y], itemStyle: { color: theme.line(line.group).color } }));
+      });
+      return { type: 'scatter', id: 'dots', z: 5, silent: true, clip: true, symbolSize: 7, tooltip: { show: false }, data: marked };
     }
 
     // The range of seeds is one polygon, which a log axis bends correctly (stacked areas it would not).

@@ -51,8 +51,9 @@ const series = (() => {
 
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-  // The point nearest to a place; points are in the order of x.
+  // The point nearest to a place, none beyond the line's ends; points are in the order of x.
   function nearest(points, x) {
+    if (!points.length || x < points[0].x || x > points[points.length - 1].x) return undefined;
     let [first, last] = [0, points.length - 1];
     while (last - first > 1) {
       const middle = (first + last) >> 1;

@@ -62,7 +62,7 @@ const table = (() => {
       : `The ${noun}s, the best by ${data.metric} first; a column's name sorts by it.`;
     dom.refill(parts.head, [shown.map((column) => column.title)], () => shown.map((column) => header(column)));
     shown.forEach((column, index) => mark(parts.head.children[index], column, sort));
-    dom.refill(parts.body, [left.map((row) => [row.cells, theme.line(row.group)])], () => left.map((row) => line(row, shown)));
+    parts.body.replaceChildren(...left.map((row) => kept(row, shown)));
   }
 
   function header(column) {
@@ -77,10 +77,19 @@ const table = (() => {
     cell.querySelector('.arrow').textContent = active ? (sort.down ? '▼' : '▲') : '';
   }
 
+  // Rows that show the same as before are moved rather than made anew, which keeps long tables quick.
+  const made = new Map();
+  function kept(row, shown) {
+    const id = row.run ? `run ${row.run.id}` : row.group.id;
+    const look = JSON.stringify([row.cells, theme.line(row.group)]);
+    if (made.get(id)?.look !== look) made.set(id, { look, element: line(row, shown) });
+    return made.get(id).element;
+  }
+
   function line(row, shown) {
     return dom.element('tr', { class: row.group.baseline ? 'is-baseline' : null }, row.cells.map((text, index) => {
       const column = shown[index];
-      if (!column.head) return dom.element('td', { class: column.number ? 'number' : null }, text);
+      if (!column.head) return dom.element('td', { class: column.number ? 'number' : null, 'data-title': column.title }, text);
       return dom.element('th', { scope: 'row', title: text }, legend.swatch(row.group), text);
     }));
   }

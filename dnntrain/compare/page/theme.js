@@ -100,7 +100,10 @@ const theme = (() => {
   const PAPER = 680;
   function chart(target) {
     const made = echarts.init(target, null, { renderer: 'canvas' });
-    const fit = () => made.resize(onPaper ? { width: PAPER } : { width: target.clientWidth || 'auto' });
+    const fit = () => {
+      const width = onPaper ? PAPER : target.clientWidth;
+      if (width && width !== made.getWidth()) made.resize({ width });
+    };
     new ResizeObserver(() => { if (!onPaper) fit(); }).observe(target);
     listeners.push(fit);
     return made;
@@ -108,6 +111,7 @@ const theme = (() => {
 
   return {
     start, apply, colour, line, axis, tooltip, chart,
+    onPaper: () => onPaper,
     scale: () => SCALES[name()],
     font: () => getComputedStyle(document.body).fontFamily,
     animates: (count) => !stillness.matches && !onPaper && count <= 20,

@@ -37,7 +37,9 @@ def test_shares_and_p_follow_their_definitions() -> None:
 
 def test_the_key_that_decides_stands_out_among_many_groups() -> None:
     dice = random.Random(1)
-    configurations = [{"lr": 10 ** dice.uniform(-4, 0), "act": dice.choice("rst"), "noise": dice.choice("uv")} for _ in range(60)]
+    configurations = [
+        {"lr": 10 ** dice.uniform(-4, 0), "act": dice.choice("rst"), "noise": dice.choice("uv")} for _ in range(60)
+    ]
     values = [{"r": 0.0, "s": 1.0, "t": 2.0}[c["act"]] + dice.gauss(0, 0.1) for c in configurations]
     found = importance(configurations, values, ["lr", "act", "noise"])
     assert found[0].keys == ("act",)

@@ -29,7 +29,9 @@ def server(tmp_path: Path) -> Iterator[PageServer]:
         thread.join()
 
 
-def ask(server: PageServer, path: str = "/data", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    server: PageServer, path: str = "/data", method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     """Send one request, word for word, and return status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -108,7 +110,8 @@ def test_two_hosts_or_none_are_refused(server: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["null", "http://evil.example", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://127.0.0.1:{port}/"]
+    "origin",
+    ["null", "http://evil.example", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://127.0.0.1:{port}/"],
 )
 def test_a_foreign_origin_is_refused(server: PageServer, origin: str) -> None:
     assert ask(server, Origin=origin.format(port=server.port))[0] == 403
@@ -120,7 +123,15 @@ def test_its_own_origin_is_answered(server: PageServer) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/../secret.txt", "/%2e%2e/secret.txt", "/data/../../secret.txt", "//etc/passwd", "/secret.txt", "/data/", "/data?x"]
+    [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/data/../../secret.txt",
+        "//etc/passwd",
+        "/secret.txt",
+        "/data/",
+        "/data?x",
+    ]
     + ["/page.css", "/runs", "http://evil.example/data", "*", "/\\..\\secret.txt", "/data%00"],
 )
 def test_there_is_nothing_else(server: PageServer, path: str) -> None:
@@ -135,7 +146,13 @@ def test_it_only_reads(server: PageServer, method: str) -> None:
 
 
 def test_nothing_that_is_sent_brings_it_down(server: PageServer) -> None:
-    for sent in (b"\r\n\r\n", b"GET\r\n\r\n", b"\x00\xff\n\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n"):
+    for sent in (
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\x00\xff\n\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)

@@ -90,7 +90,12 @@ def test_the_folder_is_not_looked_at_for_every_page(tmp_path: Path, monkeypatch:
 
 DAMAGE = {
     "summary.json": ["", "[]", "{", '{"schema": 99}', '{"schema": 1, "status": "completed"}'],
-    "metrics.jsonl": ['{"epoch": 1}\nbroken\n{"epoch": 2}\n', '{"epoch": "one"}\n', '{"loss": 1}\n', '{"epoch": 1, "seconds": "x"}\n'],
+    "metrics.jsonl": [
+        '{"epoch": 1}\nbroken\n{"epoch": 2}\n',
+        '{"epoch": "one"}\n',
+        '{"loss": 1}\n',
+        '{"epoch": 1, "seconds": "x"}\n',
+    ],
     "notes.json": ["{", "[]"],
     "environment.json": ['{"data": []}'],
 }

@@ -38,7 +38,7 @@ const curves = (() => {
         button('−', 'Zoom out', ([a, b]) => [a - (b - a) / 2, b + (b - a) / 2]),
         button('←', 'Move left', ([a, b]) => (a - (b - a) * ZOOM_STEP < 0 ? [0, b - a] : [a, b].map((x) => x - (b - a) * ZOOM_STEP))),
         button('→', 'Move right', ([a, b]) => (b + (b - a) * ZOOM_STEP > 100 ? [100 - b + a, 100] : [a, b].map((x) => x + (b - a) * ZOOM_STEP))),
-        button('All', 'Show the whole range', () => [0, 100]),
+        button('All', 'All of the range', () => [0, 100]),
       ];
     }
 
@@ -225,7 +225,7 @@ const curves = (() => {
   function layout(target, state, redraw, { withLegend, label }) {
     const change = (key) => (value) => { state[key] = value; redraw(); };
     const metric = dom.element('select', { onchange: () => change('metric')(metric.value) });
-    const amount = dom.element('output', {}, 'none');
+    const amount = dom.element('span', {}, 'none');
     const smoothing = dom.element('input', {
       type: 'range', min: 0, max: 0.95, step: 0.05, value: 0,
       oninput: () => {
@@ -239,7 +239,7 @@ const curves = (() => {
     const controls = dom.element('div', { class: 'controls' },
       dom.field('Metric', metric), modes,
       dom.choice('Over', { epoch: 'Epochs', time: 'Time' }, 'epoch', (value) => change('time')(value === 'time')),
-      dom.element('label', { class: 'field' }, dom.element('span', {}, 'Smoothing: ', amount), smoothing),
+      dom.field(dom.element('span', {}, 'Smoothing: ', amount), smoothing),
       dom.element('div', { class: 'field', role: 'group', 'aria-label': `Zoom of ${label}` }, dom.element('span', {}, 'Zoom'), zoom),
       dom.checkbox('Log scale', state.log, change('log')));
     const caption = dom.element('figcaption');

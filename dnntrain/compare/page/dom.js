@@ -52,8 +52,11 @@ const dom = (() => {
     return element('label', { class: 'check' }, input, text);
   }
 
+  // A control with its name above it. The label stands beside the control: within it, a menu's choices would be read
+  // as part of its name.
   function field(text, control) {
-    return element('label', { class: 'field' }, element('span', {}, text), control);
+    control.id = uniqueId('field');
+    return element('div', { class: 'field' }, element('label', { for: control.id }, text), control);
   }
 
   // A table that scrolls by itself where it is wider than the page, with the keyboard too.

@@ -87,6 +87,25 @@ def test_the_three_answers_come_first_in_words(opened: Opened, exercise: str) ->
     assert cards.nth(0).locator("li", has_text="cifar_swish").locator(".verdict").inner_text() == "baseline"
 
 
+RULES = """() => ['#quality-chart', '#curves .chart'].map((selector) => {
+  const chart = echarts.getInstanceByDom(document.querySelector(selector));
+  const { shape } = chart.getZr().storage.getDisplayList().find(({ type, style, shape }) =>
+    style.lineDash?.length === 2 && (shape.x1 === shape.x2 || shape.y1 === shape.y2) && style.lineDash[0] === 4);
+  return shape.x1 === shape.x2 ? chart.convertFromPixel({ xAxisIndex: 0 }, shape.x1)
+    : chart.convertFromPixel({ yAxisIndex: 0 }, shape.y1);
+})"""
+
+
+def test_lines_across_the_charts_stand_at_the_baselines_values(opened: Opened, exercise: str) -> None:
+    page = opened(exercise)
+    settled(page)
+    quality, target = page.evaluate(RULES)
+    data = json.loads(page.locator("#data").text_content())
+    base = next(group for group in data["groups"] if group["baseline"])
+    assert quality == pytest.approx(base["quality"]["value"], abs=3e-4)  # a pixel is 2e-4 or so
+    assert target == pytest.approx(data["target"]["value"], abs=5e-3)
+
+
 def test_hovering_shows_the_values_of_an_epoch(opened: Opened, exercise: str) -> None:
     page = opened(exercise)
     told = hover(page, 0.08)

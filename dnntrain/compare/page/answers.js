@@ -103,7 +103,6 @@ const answers = (() => {
     const base = data.groups.find((group) => group.baseline).quality.value;
     const seeds = groups.flatMap((group, index) => group.runs.map((run) => data.runs[run])
       .filter((run) => run.value !== null).map((run) => ({ value: [run.value, index], run, group })));
-    const mark = { silent: true, symbol: 'none', animation: false, label: { show: false }, lineStyle: { color: theme.colour('muted'), type: [4, 4] } };
     return {
       animation: false,
       textStyle: { fontFamily: theme.font() },
@@ -121,7 +120,7 @@ const answers = (() => {
         {
           type: 'custom', z: 2, encode: { x: [1, 2], y: 0 }, renderItem: (params, api) => whisker(groups[params.dataIndex], api),
           data: groups.map(({ quality }, index) => ({ value: [index, quality.low ?? quality.value, quality.high ?? quality.value], group: groups[index] })),
-          markLine: base === null ? undefined : { ...mark, data: [{ xAxis: base }] },
+          markLine: base === null ? undefined : { ...theme.rule(), label: { show: false }, data: [{ xAxis: base }] },
         },
         {
           type: 'scatter', z: 3, symbolSize: 6, data: seeds.map((seed) => ({ ...seed, itemStyle: { color: theme.line(seed.group).color, opacity: 0.55 } })),

@@ -186,8 +186,7 @@ const curves = (() => {
       return [{
         type: 'line', id: 'goal', data: [], silent: true, tooltip: { show: false },
         markLine: {
-          silent: true, symbol: 'none', animation: false, data: [{ yAxis: data.target.value }],
-          lineStyle: { color: theme.colour('muted'), type: [4, 4], width: 1 },
+          ...theme.rule(), data: [{ yAxis: data.target.value }],
           label: { formatter: "the baseline's best", position: 'insideEndBottom', color: theme.colour('muted'), fontSize: 12, textBorderColor: theme.colour('panel'), textBorderWidth: 3 },
         },
       }];

@@ -88,6 +88,12 @@ const theme = (() => {
     minorSplitLine: { lineStyle: { color: colour('line') } },
   });
 
+  // A line across a chart at a value. ECharts would round the value to two digits.
+  const rule = () => ({
+    silent: true, symbol: 'none', animation: false, precision: 12,
+    lineStyle: { color: colour('muted'), type: [4, 4], width: 1 },
+  });
+
   const tooltip = () => ({
     backgroundColor: colour('panel'),
     borderColor: colour('line-strong'),
@@ -110,7 +116,7 @@ const theme = (() => {
   }
 
   return {
-    start, apply, colour, line, axis, tooltip, chart,
+    start, apply, colour, line, axis, rule, tooltip, chart,
     onPaper: () => onPaper,
     scale: () => SCALES[name()],
     font: () => getComputedStyle(document.body).fontFamily,

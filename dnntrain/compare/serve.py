@@ -15,7 +15,6 @@ from dnntrain.compare.report import LIVE_POLICY, render
 from dnntrain.compare.watching import Watched
 from dnntrain.errors import UsageError
 
-PORT: Final = 6007
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})
 
@@ -48,7 +47,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, watched: Watched, host: str = "127.0.0.1", port: int = PORT) -> None:
+    def __init__(self, watched: Watched, host: str = "127.0.0.1", port: int = 0) -> None:
         self.watched = watched
         self.host = host.strip("[]").lower()
         try:

@@ -83,5 +83,5 @@ const series = (() => {
     return made.filter((line) => line.points.some((point) => point.y !== null));
   }
 
-  return { lines, nearest, smooth, ofRun, ofGroup };
+  return { lines, nearest };
 })();

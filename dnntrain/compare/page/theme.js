@@ -116,7 +116,7 @@ const theme = (() => {
   }
 
   return {
-    start, apply, colour, line, axis, rule, tooltip, chart,
+    start, colour, line, axis, rule, tooltip, chart,
     onPaper: () => onPaper,
     scale: () => SCALES[name()],
     font: () => getComputedStyle(document.body).fontFamily,

@@ -38,6 +38,8 @@ def chart(page: Any) -> Any:
     place = page.locator("#curves .chart")
     place.scroll_into_view_if_needed()
     page.wait_for_selector("#curves .chart canvas")
+    # What is switched on or off is drawn with the next picture.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return place
 
 
@@ -128,8 +130,8 @@ def test_toggling_a_line_takes_it_out_and_brings_it_back(opened: Opened, exercis
     page = opened(exercise)
     before = settled(page)
     page.get_by_role("checkbox", name="cifar_swish").click()
-    assert "4 of 5 groups drawn" in page.locator(".legend").inner_text()
     assert settled(page) != before
+    assert "4 of 5 groups drawn" in page.locator(".legend").inner_text()
     assert "cifar_swish" not in hover(page, 0.2)
     page.get_by_role("checkbox", name="cifar_swish").click()
     assert settled(page) == before

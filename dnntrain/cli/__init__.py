@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import comparison, experiments, exporting, files, manage, runs
+from dnntrain.cli import comparison, experiments, exporting, files, manage, runs, watch
 
 app = typer.Typer(
     name="dnntrain",
@@ -33,6 +33,7 @@ app.command("init")(files.init)
 app.command("compare")(comparison.compare)
 app.command("diff")(comparison.diff)
 app.command("export-metrics")(exporting.export_metrics)
+app.command("watch")(watch.watch)
 app.command("ls")(runs.ls)
 app.command("show")(runs.show)
 app.command("tag")(manage.tag)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dnntrain.cli.output import duration, figure, volume
 from dnntrain.cli.tables import Cell, Table
+from dnntrain.compare import settings
 from dnntrain.compare.convergence import median_time_to_reach
 from dnntrain.compare.wording import describe, describe_convergence
 from dnntrain.errors import UsageError, suggest
@@ -216,7 +216,7 @@ def for_programs(made: Comparison, names: Sequence[str] = ()) -> Iterator[list[A
 def differences(made: Comparison, *, title: str | None = None) -> Table | None:
     """Return what differs between the groups: a row a key, or a row a group where there are more groups than keys."""
     groups = [row.group for row in made.rows]
-    keys = [key for key in made.keys if not _follows(key, made)]
+    keys = settings.telling(made.keys, [group.configuration for group in groups])
     if len(groups) < 2 or not keys:
         return None
     if len(keys) > len(groups):
@@ -266,23 +266,10 @@ def _literal(name: str) -> str:
     return name.replace("{", "{{").replace("}", "}}")
 
 
-def _follows(key: str, made: Comparison) -> bool:
-    """Whether a key is an option that only some of the parts that differ have: the part's name says enough."""
-    section = key.rpartition(".")[0]
-    named = any(f"{section[:i]}.name" in made.keys for i in range(len(section) + 1) if section[i : i + 1] in ("", "."))
-    lacking = any(key not in row.group.configuration for row in made.rows)
-    return lacking and (named or any(section == k or section.startswith(f"{k}.") for k in made.keys))
-
-
 def _setting(configuration: Mapping[str, Any], key: str) -> str:
-    """Return a value as a file would have it; a list of parts by their names."""
-    if key not in configuration:
-        names = [value for name, value in configuration.items() if re.fullmatch(rf"{re.escape(key)}\.\d+\.name", name)]
-        return ", ".join(map(str, names)) or "-"
-    value = configuration[key]
-    if value is None or value == []:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value as a reader of the file knows it."""
+    value = settings.written(configuration, key)
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rounded(value: float | None, form: str, *, scale: float = 1, unit: str = "") -> str:

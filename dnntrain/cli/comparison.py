@@ -15,28 +15,45 @@ import typer
 from dnntrain.cli.output import Json, RunsDir, console, print_json, user_errors
 from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
 from dnntrain.cli.tables import Table, prose
-from dnntrain.errors import UsageError
+from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
     from dnntrain.compare.comparison import Comparison
 
 
+Sources = Annotated[
+    list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
+]
+Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")]
+Baseline = Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")]
+Where = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")]
+Tag = Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")]
+Status = Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")]
+Since = Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")]
+Sort = Annotated[str, typer.Option(help="quality, convergence, speed or age.")]
+Columns = Annotated[
+    str | None, typer.Option(help="One table of these, such as value,verdict,status,optimizer.lr,test/loss.")
+]
+EachRun = Annotated[bool, typer.Option("--each-run", help="A row a run, not a configuration.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with curves, too: one file.", show_default=False),
+]
+
+
 def compare(
-    sources: Annotated[
-        list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
-    ],
-    metric: Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")] = None,
-    where: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")] = None,
-    since: Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")] = None,
-    sort: Annotated[str, typer.Option(help="quality, convergence, speed or age.")] = "quality",
-    columns: Annotated[
-        str | None,
-        typer.Option(help="One table of these, such as value,verdict,status,optimizer.lr,test/loss."),
-    ] = None,
-    each_run: Annotated[bool, typer.Option("--each-run", help="A row a run, not a configuration.")] = False,
+    sources: Sources,
+    metric: Metric = None,
+    baseline: Baseline = None,
+    where: Where = None,
+    tag: Tag = None,
+    status: Status = None,
+    since: Since = None,
+    sort: Sort = "quality",
+    columns: Columns = None,
+    each_run: EachRun = False,
     plot: Plot = False,
     curve: Curve = None,
     x: X = None,
@@ -44,8 +61,9 @@ def compare(
     log: Log = False,
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
-    csv_: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    csv_: Csv = False,
+    markdown: Markdown = False,
+    html: Html = None,
 ) -> None:
     """Compare runs: which configuration converges faster, ends better, and trains faster; and whether that is luck."""
     with user_errors():
@@ -74,6 +92,11 @@ def compare(
             _print(made, names, markdown=markdown)
         if drawn:
             print_curves(drawn)
+        if html is not None:
+            from dnntrain.compare.report import write_report
+
+            write_report(made, html)
+            print(f"wrote {visible(str(html), keep='')}", file=sys.stderr if json or csv_ else sys.stdout)
 
 
 def diff(

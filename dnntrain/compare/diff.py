@@ -10,8 +10,8 @@ from dnntrain.compare.records import aligned
 from dnntrain.store import RunDirectory, flatten
 
 TIMES: Final = frozenset({"seconds", "samples_per_second"})
-# What is of one start and not of the machine: it always differs, and means nothing.
-_OF_ONE_START: Final = ("command", "folder", "git.patch", "resumed")
+OF_ONE_START: Final = ("command", "folder", "git.patch", "resumed")
+"""What of an environment is of one start and not of the machine: it always differs, and means nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def diff_runs(one: RunDirectory, other: RunDirectory) -> RunDiff:
 
 def _environment(directory: RunDirectory) -> dict[str, Any]:
     flat = flatten(directory.environment())
-    return {key: value for key, value in flat.items() if not key.startswith(_OF_ONE_START)}
+    return {key: value for key, value in flat.items() if not key.startswith(OF_ONE_START)}
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property
@@ -179,28 +179,35 @@ def parse_filters(
     return Filters(dict(map(_setting, where)), tuple(tags), tuple(statuses), _moment(since) if since else None)
 
 
-def collect(sources: Sequence[str], filters: Filters | None = None, *, runs: Path = Path("runs")) -> Collection:
+def collect(
+    sources: Sequence[str],
+    filters: Filters | None = None,
+    *,
+    runs: Path = Path("runs"),
+    read: Callable[[RunDirectory], Run] | None = None,
+) -> Collection:
     """Read runs.
 
     Args:
         sources: run directories, folders of them (sweeps, too), globs, names or unique prefixes of runs.
         filters: which of them are wanted.
         runs: where names are looked up.
+        read: reads one of them, and may raise StoreError; `read_run` unless given.
 
     Raises:
         UsageError: a source names nothing.
     """
     remarks: list[str] = []
-    read: dict[Path, Run] = {}
+    known: dict[Path, Run] = {}
     for source in sources:
         for directory in _directories(source, runs):
             place = directory.path.resolve()
-            if place not in read:
+            if place not in known:
                 try:
-                    read[place] = _read(directory)
+                    known[place] = (read or read_run)(directory)
                 except StoreError as error:
                     remarks.append(f"left out: {error}")
-    wanted = sorted((run for run in read.values() if filters is None or filters.lets_pass(run)), key=_age)
+    wanted = sorted((run for run in known.values() if filters is None or filters.lets_pass(run)), key=_age)
     alike = aligned([run.configuration for run in wanted])
     found = [replace(run, configuration=each) for run, each in zip(wanted, alike, strict=True)]
     return Collection(*_one_a_seed(found, remarks))
@@ -304,8 +311,11 @@ def _within(path: Path) -> list[RunDirectory]:
     return found
 
 
-def _read(directory: RunDirectory) -> Run:
+def read_run(directory: RunDirectory) -> Run:
     """Read a run.
+
+    Args:
+        directory: where it lies.
 
     Raises:
         StoreError: it is damaged, or lacks what is compared.

@@ -304,14 +304,13 @@ def test_in_the_worst_order_all_but_the_first_go_on() -> None:
     assert played.epochs == 27 * 1 + 25 * 2 + 23 * 6 + 21 * 18
 
 
-def test_in_a_random_order_most_is_saved_and_less_than_the_worst_case_is_wasted() -> None:
-    spent = []
-    for seed in range(60):
-        order = random.Random(seed).sample(range(27), 27)
-        spent.append(simulate(made("asha"), parallel([float(f) for f in order])).epochs / (27 * 27))
-    assert 81 / 729 < statistics.mean(spent) < 0.25
-    assert min(spent) >= 81 / 729
-    assert max(spent) < 0.4
+@pytest.mark.parametrize("workers", [1, 4])
+def test_in_a_random_order_little_more_is_spent_than_in_the_best(workers: int) -> None:
+    orders = [random.Random(seed).sample([float(i) for i in range(27)], 27) for seed in range(100)]
+    spent = [simulate(made("asha"), parallel(order), workers).epochs for order in orders]
+    assert min(spent) >= 81
+    assert 85 < statistics.mean(spent) < 100
+    assert max(spent) < 0.4 * 27 * 27
 
 
 def test_who_went_on_too_early_is_not_called_back_and_better_ones_follow() -> None:
@@ -410,6 +409,13 @@ def test_configurations_compete_within_their_bracket_only() -> None:
         assert len(own) == weight
         expected |= set(sorted(own, key=lambda n: table[n])[: weight // 3])
     assert allowed == expected
+
+
+def test_the_highest_rung_is_that_of_most_epochs_whatever_the_bracket() -> None:
+    pruner = made("hyperband")
+    first, third = ([n for n in range(49) if pruner.rungs(n) == rungs] for rungs in [(1, 3, 9, 27), (9, 27)])
+    table = {**dict.fromkeys(first[:3], (1.0, 1.0)), **dict.fromkeys(third[:3], (2.0,))}
+    assert pruner.queue(table, table) == [third[0], first[0]]
 
 
 def test_the_epochs_of_a_round_of_hyperband() -> None:

@@ -91,7 +91,8 @@ def train(
         StoreError: the run directory cannot be written.
         Interrupted: SIGINT, SIGTERM or SIGUSR1 asked for the end; `resume` goes on where training was left.
     """
-    spec = _spec(spec)
+    asked = _spec(spec)
+    spec = specs.without_sweep(asked)
     with interruption.listening():
         data = build.open_data(spec)
         spec = build.resolve(spec, data)
@@ -103,7 +104,9 @@ def train(
             with directory.lock():
                 directory.write_spec(specs.dump(spec))
                 directory.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Training(directory, spec, data, built, observers, test=test).fit()
+                training = _Training(directory, spec, data, built, observers, test=test)
+                training.remarks += [] if asked.sweep is None else [_ONE_RUN]
+                return training.fit()
 
 
 def resume(
@@ -142,6 +145,7 @@ def resume(
         environment = directory.environment()
         source = str(directory.path / directory.SPEC)
         spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
+        spec = specs.without_sweep(spec)
         data = build.open_data(spec)
         spec = build.resolve(spec, data)
         here = pinned(spec, environment)
@@ -163,6 +167,7 @@ def resume(
             return training.fit()
 
 
+_ONE_RUN = "this is the experiment as it is, once; what its section sweep says is for: dnntrain sweep FILE"
 _MORE = "to go on, give it more to do, such as --set training.epochs=N"
 
 
@@ -173,6 +178,7 @@ def latest_of(spec: Spec, /, *, runs: str | Path = "runs") -> RunDirectory | Non
         SpecError: the experiment is wrong.
         DataError: its data cannot be used.
     """
+    spec = specs.without_sweep(spec)
     text = specs.dump(build.resolve(spec, build.open_data(spec)))
     for directory in reversed(listing(Path(runs))):
         with suppress(StoreError):

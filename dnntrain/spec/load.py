@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), grids: Sequence[str] =
     Args:
         path: the file.
         overrides: `K=V` settings that have the last word, K a dotted path and V a YAML value.
-        grids: axes of its sweep, `K=A,B,...` with the entries of a YAML list; one that is there already is replaced.
+        grids: axes of its sweep, `K=A,B,...` with the entries of a YAML list; one that is there already
+            takes on these values, under its conditions.
 
     Raises:
         UsageError: the file cannot be read.
@@ -153,11 +154,11 @@ class Draft:
         """
         value, marks = from_tree(self.tree)
         if not isinstance(value, dict):
-            raise SpecError(_sorted([*self.found, _not_a_mapping(value, marks[()].value)]))
+            raise SpecError(in_order([*self.found, _not_a_mapping(value, marks[()].value)]))
         value.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "_", self.default_name)[:100] or "run")
         spec, found = _checked(value, marks, complete=self.complete)
         if found or self.found:
-            raise SpecError(_sorted([*found, *self.found]))
+            raise SpecError(in_order([*found, *self.found]))
         return spec
 
 
@@ -306,7 +307,10 @@ class _Reading:
             return tree
 
     def grid(self, tree: Node, grid: str, number: int) -> Node:
-        """Add one `K=A,B,...`, the `number`-th of the command line, to the axes of the sweep."""
+        """Add one `K=A,B,...`, the `number`-th of the command line, to the axes of the sweep.
+
+        An axis that is there already takes on these values, under its conditions.
+        """
         key, equals, text = grid.partition("=")
         # The equals sign stands where the list's opening bracket does.
         setting = _Setting("--grid", grid, number, offset=len(key))
@@ -319,6 +323,10 @@ class _Reading:
         if values is None or sweep is None or space is None:
             return tree
         axis = replace(values, mark=setting.mark(len(key) + 1, len(text)), key=setting.mark(0, len(key)))
+        there = space.content.get(key.strip())
+        conditions = {} if there is None or not isinstance(there.content, dict) else _conditions(there.content)
+        if conditions:
+            axis = replace(axis, content={"choice": axis, **conditions})
         space = replace(space, content={**space.content, key.strip(): axis})
         sweep = replace(sweep, content={**sweep.content, "space": space})
         return replace(tree, content={**tree.content, "sweep": sweep})
@@ -332,6 +340,10 @@ class _Reading:
             return None
         self.found += [setting.problem(each) for each in document.problems]
         return setting.node(to_tree(document))
+
+
+def _conditions(axis: dict[str, Node]) -> dict[str, Node]:
+    return {key: node for key, node in axis.items() if key in ("when", "unless")}
 
 
 def _below(tree: Node, key: str) -> Node | None:
@@ -382,7 +394,7 @@ class _Setting:
         return self.mark(self.offset + sum(len(line) + 1 for line in above) + mark.column - 1, mark.width)
 
 
-def _sorted(found: list[Problem]) -> list[Problem]:
+def in_order(found: Iterable[Problem]) -> list[Problem]:
     """Put problems in the order of the text; those without a place come last."""
 
     def place(problem: Problem) -> tuple[bool, str, int, int]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dnntrain.errors import Problem, shorten, suggest
 from dnntrain.spec.forms import flow
-from dnntrain.spec.schema import Spec
+from dnntrain.spec.schema import Spec, mark_at
 from dnntrain.spec.sweeping import AxisSpec, SweepSpec, holds, method_of
 from dnntrain.spec.sweepkeys import spelled_out, unknown
 from dnntrain.yamltext import KeyPath
@@ -103,7 +103,8 @@ def _condition(spec: Spec, sweep: SweepSpec, key: str, wanted: Any, path: KeyPat
         yield _at_key(
             spec, path, f"'{shorten(key)}' is a range, whose values are never met exactly", "name a key with a list"
         )
-    if not axis.listed:
+    # Where the axis was given other values from elsewhere, what the file says of the ones it had does no harm.
+    if not axis.listed or _source(spec, ("sweep", "space", key)) != _source(spec, path):
         return
     values = list(axis.variants or axis.choice or ())
     for each in wanted if isinstance(wanted, list | tuple) else [wanted]:
@@ -112,6 +113,11 @@ def _condition(spec: Spec, sweep: SweepSpec, key: str, wanted: Any, path: KeyPat
         if not elsewhere and not any(holds(each, value) for value in values):
             known = shorten(", ".join(flow(value) for value in values), 200)
             yield spec.problem(path, f"'{shorten(key)}' is never {shorten(flow(each))}", f"its values: {known}")
+
+
+def _source(spec: Spec, path: KeyPath) -> str | None:
+    mark = mark_at(spec._marks, path)
+    return None if mark is None else mark.source
 
 
 def _a_grid_has_an_end(spec: Spec, sweep: SweepSpec) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from dnntrain.errors import DataError, Mark, Problem, SpecError
 from dnntrain.registry import plain
 from dnntrain.spec import Draft, Spec
 from dnntrain.spec.forms import flow
+from dnntrain.spec.load import in_order
 from dnntrain.spec.merge import Node, planted
 from dnntrain.sweep.space import Point, Space
 
@@ -83,9 +84,9 @@ def check_space(draft: Draft, space: Space) -> int:
     Raises:
         SpecError: every mistake of every configuration at once, each told with the values that lead to it. The same
             mistake of many configurations is told once.
-        UsageError: the sweep has too many combinations to be gone through as a grid.
     """
-    points = list(_looked_at(space))
+    few = space.finite and space.combinations <= MOST_CHECKED
+    points = list(space.points() if few else space.corners(MOST_CHECKED))
     found: dict[Problem, list[Point]] = {}
     data = _Data()
     for point in points:
@@ -95,14 +96,8 @@ def check_space(draft: Draft, space: Space) -> int:
             for problem in error.problems:
                 found.setdefault(problem, []).append(point)
     if found:
-        raise SpecError([_told(problem, where, len(points)) for problem, where in found.items()])
+        raise SpecError(in_order(_told(problem, where, len(points)) for problem, where in found.items()))
     return len(points)
-
-
-def _looked_at(space: Space) -> Iterator[Point]:
-    if space.finite and space.combinations <= MOST_CHECKED:
-        return space.points()
-    return space.corners(MOST_CHECKED)
 
 
 def _told(problem: Problem, where: list[Point], total: int) -> Problem:

@@ -30,7 +30,8 @@ from dnntrain.placement import Placement
 from dnntrain.registry import AUTO, Choice
 from dnntrain.spec import Spec, seconds
 from dnntrain.spec.fit import misfits, vocabulary
-from dnntrain.spec.schema import MonitorSpec, Validation
+from dnntrain.spec.schema import Validation
+from dnntrain.spec.values import MonitorSpec
 from dnntrain.training.batches import Augment, Batches, Examples, balanced
 from dnntrain.training.built import Built, Clip, Schedule
 from dnntrain.training.hooks import Hook, Monitor, TimeLimit

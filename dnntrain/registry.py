@@ -54,11 +54,13 @@ class Options(BaseModel):
         alternatives: groups of options that exclude each other, so that only those that are given are written down,
             and a later file or setting that gives one takes the others away.
         shorthand: the option that a single value stands for, where one may stand for them all.
+        left_out: options that are not written down where they are null.
     """
 
     model_config = _STRICT
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     shorthand: ClassVar[str | None] = None
+    left_out: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -436,7 +438,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         written = {info.alias or name: plain(getattr(value, name)) for name, info in type(value).model_fields.items()}
         everything = not (isinstance(value, Options) and value.alternatives)
-        return {key: item for key, item in written.items() if everything or item is not None}
+        left_out = value.left_out if isinstance(value, Options) else ()
+        return {k: item for k, item in written.items() if item is not None or (everything and k not in left_out)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

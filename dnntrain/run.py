@@ -98,7 +98,8 @@ def train(
         StoreError: the run directory cannot be written.
         Interrupted: SIGINT, SIGTERM or SIGUSR1 asked for the end; `resume` goes on where training was left.
     """
-    spec = _spec(spec)
+    asked = _spec(spec)
+    spec = specs.without_sweep(asked)
     with interruption.listening():
         data = build.open_data(spec)
         spec = build.resolve(spec, data)
@@ -110,7 +111,9 @@ def train(
             with made.lock():
                 made.write_spec(specs.dump(spec))
                 made.write_environment({**_environment(spec, built, data, placement), "test": test})
-                return _Training(made, spec, data, built, observers, trackers, test=test).fit()
+                training = _Training(made, spec, data, built, observers, trackers, test=test)
+                training.remarks += [] if asked.sweep is None else [_ONE_RUN]
+                return training.fit()
 
 
 def take_up(
@@ -168,6 +171,7 @@ def resume(
         environment = directory.environment()
         source = str(directory.path / directory.SPEC)
         spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
+        spec = specs.without_sweep(spec)
         data = build.open_data(spec)
         spec = build.resolve(spec, data)
         here = pinned(spec, environment)
@@ -192,6 +196,7 @@ def resume(
 
 
 _UNTOLD = "{0} knows this run, but is not told how it goes on: --track {0} tells it"
+_ONE_RUN = "this is the experiment as it is, once; what its section sweep says is for: dnntrain sweep FILE"
 _MORE = "to go on, give it more to do, such as --set training.epochs=N"
 
 
@@ -202,6 +207,7 @@ def latest_of(spec: Spec, /, *, runs: str | Path = "runs") -> RunDirectory | Non
         SpecError: the experiment is wrong.
         DataError: its data cannot be used.
     """
+    spec = specs.without_sweep(spec)
     text = specs.dump(build.resolve(spec, build.open_data(spec)))
     for directory in reversed(listing(Path(runs))):
         with suppress(StoreError):

@@ -26,6 +26,7 @@ LAYERS = [
     {"recording", "resuming", "identity"},
     {"run", "compare"},
     {"verifying"},
+    {"sweep"},
     {"cli"},
 ]
 # These stand beside the column of layers: what they may import is listed in full.

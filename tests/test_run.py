@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import dnntrain
-from dnntrain import spec
+from dnntrain import spec, yamltext
 from dnntrain.errors import DataError, DivergedError, SpecError, StoreError, UsageError
+from dnntrain.run import latest_of
 from dnntrain.store import RunDirectory
 from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
@@ -181,6 +182,20 @@ def test_damaged_and_newer_checkpoints_are_refused(finished: dnntrain.RunRecord,
 def test_checkpoints_hold_tensors_and_plain_values(finished: dnntrain.RunRecord) -> None:
     for name in ("last.pt", "previous.pt", "best.pt"):
         torch.load(finished.path / "checkpoints" / name, weights_only=True)
+
+
+def test_a_sweep_in_the_file_is_passed_over_and_said_so(finished: dnntrain.RunRecord, tmp_path: Path) -> None:
+    swept = {**SMALL, "sweep": {"space": {"optimizer.lr": [0.1, 1]}}}
+    record = dnntrain.train(swept, runs=tmp_path, test=True)
+    assert rows(record) == rows(finished)
+    assert RunDirectory(record.path).spec_text() == RunDirectory(finished.path).spec_text()
+    assert not [key for key in record.summary["spec"] if key.startswith("sweep")]
+    assert ["dnntrain sweep FILE" in remark for remark in record.remarks] == [True]
+    assert not finished.remarks
+    assert (found := latest_of(spec.loads(yamltext.dump(swept)), runs=tmp_path)) is not None
+    assert found.path == record.path
+    again = dnntrain.resume(record.path, overrides=["sweep.trials=3", "training.epochs=4"])
+    assert "sweep" not in RunDirectory(again.path).spec_text()
 
 
 def test_mistakes_leave_nothing_behind(tmp_path: Path) -> None:

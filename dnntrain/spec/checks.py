@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from dnntrain.errors import Problem
 from dnntrain.registry import AUTO, Choice
-from dnntrain.spec.schema import MonitorSpec, Spec
+from dnntrain.spec.schema import Spec
+from dnntrain.spec.sweepchecks import SEARCHES
+from dnntrain.spec.values import MonitorSpec
 from dnntrain.yamltext import KeyPath
 
 _Find = Callable[[Spec], Iterator[Problem]]
@@ -152,3 +154,6 @@ def _averaging_begins_before_training_may_stop(spec: Spec) -> Iterator[Problem]:
                 f"{math.floor(start)}",
                 f"leave it out, or set its warmup to {math.floor(start)}",
             )
+
+
+CHECKS.extend(Check(paths, find) for paths, find in SEARCHES)

@@ -22,7 +22,7 @@ NUMBER: Final = "a number"
 TEXT: Final = "text"
 LIST: Final = "a list"
 MAPPING: Final = "a mapping"
-_WORDS: Final = {int: INTEGER, float: NUMBER, str: TEXT, Path: "a path", list: LIST, dict: MAPPING}
+_WORDS: Final = {Any: "a value", int: INTEGER, float: NUMBER, str: TEXT, Path: "a path", list: LIST, dict: MAPPING}
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,18 @@ def homes() -> Iterator[tuple[str, str, str | None]]:
 def _homes(model: type[Options], path: str, part: str | None) -> Iterator[tuple[str, str, str | None]]:
     for key, info in fields(model):
         yield key, path, part
-        below = f"{path}.{key}".lstrip(".")
+        below = beneath(path, key, info)
         for section in models(annotated(info)):
             yield from _homes(section, below, part)
         for pick in marked(annotated(info), Pick) if part is None else ():
             for entry in pick.family:
                 yield from _homes(entry.options, below, entry.name)
+
+
+def beneath(path: str, key: str, info: FieldInfo) -> str:
+    """Return the path under which the keys of a field's options stand; KEY where the file names them itself."""
+    named = any(typing.get_origin(part) is dict for part in _parts(annotated(info)))
+    return ".".join(filter(None, (path, key, "KEY" if named else "")))
 
 
 def _parts(form: Any) -> Iterator[Any]:

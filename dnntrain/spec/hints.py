@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic.fields import FieldInfo
@@ -55,14 +56,23 @@ _LOGITS: Final = "models give logits; the loss applies softmax or sigmoid itself
 _BIASES: Final = "biases follow from the normalization: one is left out where it has no effect"
 _ABSENT: Final = {"output_activation": _LOGITS, "softmax": _LOGITS, "bias": _BIASES, "use_bias": _BIASES}
 
+_MOST_KNOWN: Final = 20
+
 _TRUE: Final = ("yes", "on", "y", "true")
 _FALSE: Final = ("no", "off", "n", "false")
 
 
-def key_hint(key: str, section: Place) -> str:
-    """Say which key was meant instead of an unknown one: of this section, of another, or of another tool."""
-    here = [name for name, _ in fields(section.model)]
-    known = f"known: {', '.join(here)}" if here else "there are no options here"
+def key_hint(key: str, section: Place, here: Sequence[str] | None = None) -> str:
+    """Say which key was meant instead of an unknown one: of this section, of another, or of another tool.
+
+    Args:
+        key: the unknown one.
+        section: where it stands.
+        here: the keys that may stand there, unless those that the section has.
+    """
+    here = [name for name, _ in fields(section.model)] if here is None else here
+    shown = [*here[:_MOST_KNOWN], *(["..."] if len(here) > _MOST_KNOWN else [])]
+    known = f"known: {', '.join(shown)}" if here else "there are no options here"
     habit = key.lower().replace("-", "_").strip()
     if key == "extends" and not section.path:
         return "a file says what it extends; a setting cannot"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,19 +28,20 @@ from dnntrain.yamltext.page import MAX_CHARACTERS
 _MOST_BYTES: Final = 4 * MAX_CHARACTERS + 4
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+def load(path: str | Path, overrides: Sequence[str] = (), grids: Sequence[str] = ()) -> Spec:
     """Read an experiment file.
 
     Args:
         path: the file.
         overrides: `K=V` settings that have the last word, K a dotted path and V a YAML value.
+        grids: axes of its sweep, `K=A,B,...` with the entries of a YAML list; one that is there already
+            takes on these values, under its conditions.
 
     Raises:
         UsageError: the file cannot be read.
         SpecError: every mistake in it, at once.
     """
-    path = Path(path)
-    return loads(_read(path), source=str(path), folder=path.parent, overrides=overrides, default_name=path.stem)
+    return draft(path, overrides, grids).spec()
 
 
 def loads(
@@ -49,6 +50,7 @@ def loads(
     source: str = "<text>",
     folder: Path | None = None,
     overrides: Sequence[str] = (),
+    grids: Sequence[str] = (),
     default_name: str = "run",
 ) -> Spec:
     """Read an experiment from its text.
@@ -58,25 +60,106 @@ def loads(
         source: what error messages call it.
         folder: where relative paths start; the current folder unless given.
         overrides: `K=V` settings that have the last word.
+        grids: axes of its sweep; see `load`.
         default_name: names the experiment where the file does not.
 
     Raises:
         SpecError: every mistake in it, at once.
+    """
+    return drafts(
+        text, source=source, folder=folder, overrides=overrides, grids=grids, default_name=default_name
+    ).spec()
+
+
+def draft(path: str | Path, overrides: Sequence[str] = (), grids: Sequence[str] = ()) -> Draft:
+    """Read an experiment file, of which many experiments shall be made; see `load`.
+
+    Raises:
+        UsageError: the file cannot be read.
+        SpecError: it is not YAML.
+    """
+    path = Path(path)
+    return drafts(
+        _read(path),
+        source=str(path),
+        folder=path.parent,
+        overrides=overrides,
+        grids=grids,
+        default_name=path.stem,
+    )
+
+
+def drafts(
+    text: str | bytes,
+    *,
+    source: str = "<text>",
+    folder: Path | None = None,
+    overrides: Sequence[str] = (),
+    grids: Sequence[str] = (),
+    default_name: str = "run",
+) -> Draft:
+    """Read a text, of which many experiments shall be made; see `loads`.
+
+    Raises:
+        SpecError: it is not YAML.
     """
     folder = Path.cwd() if folder is None else folder
     reading = _Reading()
     tree = reading.file(text, source, folder, chain=(_identity(source, folder),))
     for number, override in enumerate(overrides, start=1):
         tree = reading.override(tree, override, number)
-    value, marks = from_tree(tree)
-    if not isinstance(value, dict):
-        raise SpecError(_sorted([*reading.found, _not_a_mapping(value, marks[()].value)]))
-    value.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "_", default_name)[:100] or "run")
-    spec, found = _checked(value, marks, complete=reading.complete)
-    found += reading.found
-    if found:
-        raise SpecError(_sorted(found))
-    return spec
+    for number, grid in enumerate(grids, start=1):
+        tree = reading.grid(tree, grid, number)
+    return Draft(tree, tuple(reading.found), reading.complete, default_name)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An experiment that was read and not yet checked: a file, what it extends and what was laid over it.
+
+    Reading takes far longer than checking, so whoever needs a file with a thousand settings reads it once.
+
+    Attributes:
+        tree: what it says.
+        found: the mistakes that reading met.
+        complete: whether what it extends could be read.
+        default_name: names the experiment where the file does not.
+    """
+
+    tree: Node
+    found: tuple[Problem, ...]
+    complete: bool
+    default_name: str
+
+    def put(self, key: str, value: Node) -> Draft:
+        """Set a dotted key, as `--set` does."""
+        try:
+            return replace(self, tree=put(self.tree, key.split("."), value))
+        except SpecError as error:
+            return replace(self, found=(*self.found, *error.problems))
+
+    def without(self, section: str) -> Draft:
+        """Leave out a section of the file."""
+        content = self.tree.content
+        if not isinstance(content, dict) or section not in content:
+            return self
+        kept = {key: node for key, node in content.items() if key != section}
+        return replace(self, tree=replace(self.tree, content=kept))
+
+    def spec(self) -> Spec:
+        """Check it.
+
+        Raises:
+            SpecError: every mistake in it, at once.
+        """
+        value, marks = from_tree(self.tree)
+        if not isinstance(value, dict):
+            raise SpecError(in_order([*self.found, _not_a_mapping(value, marks[()].value)]))
+        value.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "_", self.default_name)[:100] or "run")
+        spec, found = _checked(value, marks, complete=self.complete)
+        if found or self.found:
+            raise SpecError(in_order([*found, *self.found]))
+        return spec
 
 
 def _checked(value: dict[str, Any], marks: dict[KeyPath, Marks], *, complete: bool) -> tuple[Spec, list[Problem]]:
@@ -102,6 +185,11 @@ def _checked(value: dict[str, Any], marks: dict[KeyPath, Marks], *, complete: bo
 def dump(spec: Spec) -> str:
     """Write a spec as a file that reads back as an equal one."""
     return yamltext.dump(plain(spec))
+
+
+def without_sweep(spec: Spec) -> Spec:
+    """Return an experiment by itself, which is what one run trains."""
+    return spec if spec.sweep is None else spec.model_copy(update={"sweep": None})
 
 
 def _read(path: Path) -> bytes:
@@ -205,25 +293,67 @@ class _Reading:
         """Apply one `K=V`, the `number`-th of the command line."""
         key, equals, text = override.partition("=")
         keys = [part.strip() for part in key.split(".")]
-        setting = _Setting(override, number, offset=len(key) + 1)
+        setting = _Setting("--set", override, number, offset=len(key) + 1)
         if not equals or not all(keys):
-            message = f"cannot set '{shorten(override)}'"
-            self.found.append(
-                Problem(message, setting.mark(0, len(override)), "write KEY=VALUE, as in optimizer.lr=0.01")
-            )
+            self.found.append(setting.malformed("write KEY=VALUE, as in optimizer.lr=0.01"))
             return tree
-        try:
-            document = yamltext.read(text, source="--set", folder=Path.cwd())
-        except SpecError as error:
-            self.found += [setting.problem(each) for each in error.problems]
+        value = self._value(text, setting)
+        if value is None:
             return tree
-        self.found += [setting.problem(each) for each in document.problems]
-        value = setting.node(to_tree(document))
         try:
             return put(tree, keys, replace(value, key=setting.mark(0, len(key))))
         except SpecError as error:
             self.found += error.problems
             return tree
+
+    def grid(self, tree: Node, grid: str, number: int) -> Node:
+        """Add one `K=A,B,...`, the `number`-th of the command line, to the axes of the sweep.
+
+        An axis that is there already takes on these values, under its conditions.
+        """
+        key, equals, text = grid.partition("=")
+        # The equals sign stands where the list's opening bracket does.
+        setting = _Setting("--grid", grid, number, offset=len(key))
+        if not equals or not key.strip():
+            self.found.append(setting.malformed("write KEY=A,B,C, as in optimizer.lr=0.01,0.1"))
+            return tree
+        values = self._value(f"[{text}]", setting)
+        sweep = _below(tree, "sweep")
+        space = None if sweep is None else _below(sweep, "space")
+        if values is None or sweep is None or space is None:
+            return tree
+        axis = replace(values, mark=setting.mark(len(key) + 1, len(text)), key=setting.mark(0, len(key)))
+        there = space.content.get(key.strip())
+        conditions = {} if there is None or not isinstance(there.content, dict) else _conditions(there.content)
+        if conditions:
+            axis = replace(axis, content={"choice": axis, **conditions})
+        space = replace(space, content={**space.content, key.strip(): axis})
+        sweep = replace(sweep, content={**sweep.content, "space": space})
+        return replace(tree, content={**tree.content, "sweep": sweep})
+
+    def _value(self, text: str, setting: _Setting) -> Node | None:
+        """Read the value of a setting; None where it cannot be read."""
+        try:
+            document = yamltext.read(text, source=setting.source, folder=Path.cwd())
+        except SpecError as error:
+            self.found += [setting.problem(each) for each in error.problems]
+            return None
+        self.found += [setting.problem(each) for each in document.problems]
+        return setting.node(to_tree(document))
+
+
+def _conditions(axis: dict[str, Node]) -> dict[str, Node]:
+    return {key: node for key, node in axis.items() if key in ("when", "unless")}
+
+
+def _below(tree: Node, key: str) -> Node | None:
+    """Return the mapping under a key, an empty one where nothing is there; None where something else is."""
+    if not isinstance(tree.content, dict):
+        return None
+    there = tree.content.get(key)
+    if there is None or there.content is None:
+        return Node({}, tree.mark)
+    return there if isinstance(there.content, dict) else None
 
 
 @dataclass(frozen=True)
@@ -231,17 +361,22 @@ class _Setting:
     """A `K=V` of the command line, by which the marks of V are moved to where they stand in the whole.
 
     Attributes:
+        source: the option that it was given by.
         text: the whole.
         number: which of the settings this is, from 1; it is shown as the line.
         offset: where V begins.
     """
 
+    source: str
     text: str
     number: int
     offset: int
 
     def mark(self, start: int, width: int) -> Mark:
-        return Mark("--set", self.number, start + 1, width, self.text.replace("\n", " "))
+        return Mark(self.source, self.number, start + 1, width, self.text.replace("\n", " "))
+
+    def malformed(self, hint: str) -> Problem:
+        return Problem(f"cannot set '{shorten(self.text)}'", self.mark(0, len(self.text)), hint)
 
     def problem(self, problem: Problem) -> Problem:
         return problem if problem.mark is None else replace(problem, mark=self._moved(problem.mark))
@@ -259,7 +394,7 @@ class _Setting:
         return self.mark(self.offset + sum(len(line) + 1 for line in above) + mark.column - 1, mark.width)
 
 
-def _sorted(found: list[Problem]) -> list[Problem]:
+def in_order(found: Iterable[Problem]) -> list[Problem]:
     """Put problems in the order of the text; those without a place come last."""
 
     def place(problem: Problem) -> tuple[bool, str, int, int]:

@@ -53,6 +53,24 @@ def to_tree(document: Document) -> Node:
     return convert(document.value, ())
 
 
+def planted(value: Any, marks: Mapping[KeyPath, Marks], path: KeyPath, otherwise: Mark) -> Node:
+    """Turn a plain value into nodes.
+
+    Args:
+        value: mappings, lists and scalars.
+        marks: where values were written, by their paths.
+        path: that of this one.
+        otherwise: the mark of what was not written anywhere.
+    """
+    mark = marks.get(path, Marks(otherwise, otherwise))
+    content = value
+    if isinstance(value, Mapping):
+        content = {key: planted(item, marks, (*path, key), otherwise) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        content = [planted(item, marks, (*path, i), otherwise) for i, item in enumerate(value)]
+    return Node(content, mark.value, mark.key or otherwise)
+
+
 def from_tree(node: Node) -> tuple[Any, dict[KeyPath, Marks]]:
     """Turn nodes into plain values and their marks."""
     marks: dict[KeyPath, Marks] = {}

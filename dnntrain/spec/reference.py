@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from dnntrain.registry import AUTO, LARGEST, ByShape, Family, Options, Pick, WordOr, article, families, plain
-from dnntrain.spec.forms import annotated, even, fields, flow, follow, marked, models
+from dnntrain.spec.forms import annotated, beneath, even, fields, flow, follow, marked, models
 from dnntrain.spec.schema import OneOrMore, Spec
 from dnntrain.store import flatten
 
@@ -112,7 +112,7 @@ def _alternatives(form: Any) -> list[str]:
         return ["{" + ", ".join(name for name, _ in fields(form)) + "}"]
     if form is bool:
         return list(_SWITCH)
-    words = {int: "integer", float: "number", str: "text", type(None): "null"}
+    words = {int: "integer", float: "number", str: "text", type(None): "null", Any: "value"}
     name = getattr(form, "__name__", form)
     return [words.get(form, "path" if name == "Path" else str(name))]
 
@@ -197,21 +197,26 @@ def _sections() -> Iterator[str]:
     yield "|---|---|---|---|"
     yield "| `extends` | path | | start from another file, relative to this one |"
     for key, info in fields(Spec):
-        section = info.annotation
-        if isinstance(section, type) and issubclass(section, Options):
+        section = _section(info.annotation)
+        if section is not None:
             yield f"| **`{key}`** | | | {(section.__doc__ or '').splitlines()[0]} |"
-            yield from _rows(section, f"{key}.")
+            yield from _rows(section, key)
         else:
             yield _row(key, info)
     yield ""
 
 
-def _rows(model: type[Options], prefix: str = "") -> Iterator[str]:
+def _section(form: Any) -> type[Options] | None:
+    """Return the options that a whole section holds, whether or not it may be left out."""
+    return next((each for each in (form, *typing.get_args(form)) if each in set(models(each))), None)
+
+
+def _rows(model: type[Options], path: str = "") -> Iterator[str]:
     """Yield a row for each key, and for the keys of what may stand there as a mapping."""
     for key, info in fields(model):
-        yield _row(prefix + key, info)
+        yield _row(f"{path}.{key}".lstrip("."), info)
         for inner in models(annotated(info)):
-            yield from _rows(inner, f"{prefix}{key}.")
+            yield from _rows(inner, beneath(path, key, info))
 
 
 def _row(name: str, info: FieldInfo) -> str:

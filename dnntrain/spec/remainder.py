@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Collection
 from typing import Any
 
@@ -30,15 +31,26 @@ def _sound(model: type[Options], value: dict[str, Any], wrong: Collection[KeyPat
     kept: dict[str, Any] = {}
     for key, info in fields(model):
         here = (*path, key)
-        section = info.annotation
-        if isinstance(section, type) and issubclass(section, Options):
-            inside = value.get(key)
+        inside = value.get(key)
+        section = _section(info.annotation, inside)
+        if section is not None:
             kept[key] = section.model_construct(
                 **_sound(section, inside if isinstance(inside, dict) else {}, wrong, here)
             )
         elif key in value and not any(each[: len(here)] == here for each in wrong):
             kept[key] = _checker(model, key).validate_python(value[key])
     return kept
+
+
+def _section(form: Any, inside: Any) -> type[Options] | None:
+    """Return the section that a field holds.
+
+    One that may be left out counts where something stands there, if it is whole with each of its keys left out.
+    """
+    for each in (form, *typing.get_args(form)):
+        if isinstance(each, type) and issubclass(each, Options):
+            return each if each is form or (isinstance(inside, dict) and not each.alternatives) else None
+    return None
 
 
 @functools.cache

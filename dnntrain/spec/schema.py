@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -48,78 +45,19 @@ from dnntrain.registry import (
     WordOr,
     plain,
 )
+from dnntrain.spec.sweeping import SweepSpec
+from dnntrain.spec.values import (
+    Cadence,
+    ClassName,
+    DeviceName,
+    Duration,
+    Monitor,
+    MonitorSpec,
+    RunName,
+)
 from dnntrain.yamltext import KeyPath, Marks
 
 Auto = Literal["auto"]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(duration: str) -> float:
-    """Return the seconds in a duration such as `90s`, `30m`, `2h` or `1.5d`.
-
-    Raises:
-        PydanticCustomError: the text is not a duration.
-    """
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", duration)
-    if match is None or float(match[1]) == 0:
-        raise _not_a_duration()
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _not_a_duration() -> PydanticCustomError:
-    return PydanticCustomError("duration", "must be a duration such as '90s', '30m', '2h' or '1.5d'")
-
-
-# These run before pydantic's own check of the type, so that a wrong type is told the same as a wrong text.
-
-
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise _not_a_duration()
-    seconds(value)
-    return value
-
-
-def _cadence(value: Any) -> Any:
-    if isinstance(value, str) and value != "epoch":
-        try:
-            seconds(value)
-        except PydanticCustomError:
-            pass
-        else:
-            return value
-    elif value == "epoch" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value
-    raise PydanticCustomError("cadence", "must be epoch, a number of optimizer steps, or a duration such as '10m'")
-
-
-def _name(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value):
-        raise PydanticCustomError("run_name", "must be letters, digits, '-' and '_', at most 100 of them")
-    return value
-
-
-def _device(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
-        hint = "called cuda here" if str(value).lower() == "gpu" else ""
-        raise PydanticCustomError("device", "must be auto, cpu, cuda, cuda:N or mps", {"hint": hint})
-    return value
-
-
-def _metric(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"(train|valid)/[a-z0-9_]+", value):
-        near = f"write valid/{value}" if isinstance(value, str) and re.fullmatch(r"[a-z0-9_]+", value) else ""
-        raise PydanticCustomError(
-            "metric_name", "must be a metric such as valid/loss or train/accuracy", {"hint": near}
-        )
-    return value
-
-
-def _class_name(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int) or (isinstance(value, int) and value < 0):
-        raise PydanticCustomError("class_name", "must be the name of a class, or its number counted from 0")
-    return value
 
 
 def _listed(value: Any) -> Any:
@@ -182,7 +120,6 @@ class Validation(Options):
         return self
 
 
-ClassName = Annotated[str | NonNegativeInt, BeforeValidator(_class_name)]
 Classes = Annotated[
     tuple[str | int, ...] | dict[str, Any],
     ByShape(
@@ -271,7 +208,7 @@ class ClipSpec(Options):
 class CheckpointSpec(Options):
     """How often the state of training is saved, so that it can go on from there."""
 
-    every: Annotated[str | PositiveInt, BeforeValidator(_cadence)] = Field(
+    every: Cadence = Field(
         "epoch", description="epoch, a number of optimizer steps, or a duration such as 10m", examples=["epoch", 500]
     )
     keep: NonNegativeInt = Field(
@@ -288,26 +225,6 @@ class RetrySpec(Options):
     )
 
 
-MetricName = Annotated[str, BeforeValidator(_metric)]
-
-
-class MonitorSpec(Options):
-    """The metric that decides which epoch is best."""
-
-    shorthand = "metric"
-
-    metric: MetricName = Field(description="such as valid/loss or valid/accuracy", examples=["valid/loss"])
-    mode: Literal["auto", "min", "max"] = Field("auto", description="auto: what is better for that metric")
-
-
-Monitor = Annotated[
-    MonitorSpec,
-    ByShape(
-        scalar=Annotated[MetricName, AfterValidator(lambda metric: MonitorSpec(metric=metric))], mapping=MonitorSpec
-    ),
-]
-
-
 class TrainingSpec(Options):
     """The training loop."""
 
@@ -317,9 +234,7 @@ class TrainingSpec(Options):
         description="decides the best epoch; auto: valid/loss, or train/loss without validation",
         examples=["valid/loss"],
     )
-    device: Annotated[str, BeforeValidator(_device)] = Field(
-        "auto", description="auto (CUDA where there is one), cpu, cuda, cuda:N or mps"
-    )
+    device: DeviceName = Field("auto", description="auto (CUDA where there is one), cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32"
     )
@@ -336,9 +251,7 @@ class TrainingSpec(Options):
         description="when a number is not finite: stop, or go back and retry with a lower rate",
         examples=[{"retry": 2, "lr_factor": 0.3}],
     )
-    max_time: Annotated[str, BeforeValidator(_duration)] | None = Field(
-        None, description="stop after this long: 90s, 30m, 2h, 1d"
-    )
+    max_time: Duration | None = Field(None, description="stop after this long: 90s, 30m, 2h, 1d")
     threads: Annotated[int | Auto, WordOr(("auto",), PositiveInt)] = Field(
         "auto", description="CPU threads of one operation; auto: as many as PyTorch takes"
     )
@@ -356,7 +269,9 @@ Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], OneOrMore(
 class Spec(Options):
     """A whole experiment, as one file describes it."""
 
-    name: Annotated[str, BeforeValidator(_name)] = Field("run", description="names the run directory")
+    left_out = ("sweep",)
+
+    name: RunName = Field("run", description="names the run directory")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="decides initialization, order, augmentation and noise"
     )
@@ -382,6 +297,7 @@ class Spec(Options):
     callbacks: Annotated[tuple[Choice, ...] | Auto, WordOr(("auto",), Callbacks)] = Field(
         "auto", description="auto: early stopping with patience 10 and the best weights, given validation"
     )
+    sweep: SweepSpec | None = Field(None, description="what `dnntrain sweep` tries; `dnntrain run` passes it over")
 
     _marks: dict[KeyPath, Marks] = PrivateAttr(default_factory=dict)
 
@@ -392,15 +308,17 @@ class Spec(Options):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def problem(self, path: str, message: str, hint: str = "") -> Problem:
-        """Return a problem located at a dotted path of the file, or at the nearest section that was written.
+    def problem(self, path: str | KeyPath, message: str, hint: str = "") -> Problem:
+        """Return a problem located at a path of the file, or at the nearest section that was written.
 
         Args:
-            path: such as `training.monitor`.
+            path: such as `training.monitor`, or its keys where they hold dots themselves.
             message: what is wrong.
             hint: how to mend it.
         """
-        keys = tuple(int(key) if key.isdecimal() else key for key in path.split("."))
+        keys = path
+        if isinstance(keys, str):
+            keys = tuple(int(key) if key.isdecimal() else key for key in keys.split("."))
         return Problem(message, mark_at(self._marks, keys), hint)
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dnntrain.registry import ByShape, Entry, Options, Pick, WordOr, families
 from dnntrain.spec.forms import annotated, fields
 from dnntrain.spec.schema import OneOrMore
+from dnntrain.spec.sweeping import SweepSpec
 
 # Texts that have a form of their own, which a type does not tell.
 TEXTS = {
@@ -23,12 +24,42 @@ TEXTS = {
     "monitor": ["valid/loss"],
     "delimiter": [",", ";"],
 }
+RANGES = st.sampled_from(
+    [{"log": [1e-4, 1]}, {"uniform": [-0.5, 2.0]}, {"int": [1, 9], "step": 2}, {"choice": [1, 2.5]}]
+)
+# Its keys have to go together with each other and with the rest of the file.
+SWEEPS = st.fixed_dictionaries(
+    {"trials": st.integers(1, 99)},
+    optional={
+        "space": st.fixed_dictionaries(
+            {},
+            optional={
+                "model.activation": st.sampled_from([["relu"], ["selu", {"name": "swish", "beta": 2.0}]]),
+                "optimizer.lr": RANGES,
+                "model.dropout.rate": RANGES.map(lambda axis: {**axis, "unless": {"model.dropout": "none"}}),
+                "kind": st.just({"variants": {"a": {"training": {"epochs": 3}}, "b": {}}}),
+            },
+        ),
+        "exclude": st.sampled_from([[], [{"loss": ["mse", "auto"]}]]),
+        "search": st.sampled_from(["auto", "random", "qmc", "tpe", "gp"]),
+        "seeds": st.integers(1, 5),
+        "folds": st.none() | st.integers(2, 9),
+        "metric": st.sampled_from(["auto", "valid/loss", {"metric": "train/loss", "mode": "max"}]),
+        "timeout": st.none() | st.just("2h"),
+        "patience": st.none() | st.integers(1, 9),
+        "budget": st.none() | st.just("90s"),
+        "seed": st.integers(0, 2**63),
+        "retries": st.integers(0, 3),
+    },
+)
 WORDS = st.sampled_from(["cat", "on", "1", "a b", "é: #", "null"])
 
 
 def values(form: Any, key: str = "") -> st.SearchStrategy[Any]:
     """Draw a plain value of a type; `key` is where it stands."""
     origin, arguments = typing.get_origin(form), typing.get_args(form)
+    if form is SweepSpec:
+        return SWEEPS
     if isinstance(form, type) and issubclass(form, Options):
         return mappings(form)
     if origin is typing.Annotated:

@@ -168,6 +168,14 @@ def test_missing_sections_keep_nothing_else_from_being_checked() -> None:
     assert len(told("data: [1]\nmodel: 3\nloss: mse\nmetrics: [accuracy]\ntraining: {monitor: valid/loss}")) == 3
 
 
+SECTIONS = {("data",), ("model",), ("training",), ("sweep",)}
+SWEEPS = [
+    MINIMAL + "sweep: {space: {optimizer.lr: {log: [0.1, 1]}}}",
+    MINIMAL + "sweep: {space: {optimizer.lr: {log: [0.1, 1]}}, search: grid, trials: 3}",
+    MINIMAL + "sweep: {space: {optimizer.lr: [0.1, 1]}, folds: 3, exclude: [{optimizer.lr: 2}]}",
+]
+
+
 class Recorder:
     """Stands for a value and notes which of its attributes are read."""
 
@@ -180,18 +188,17 @@ class Recorder:
             return value
         path = (*self._path, name)
         self._read.add(path)
-        return Recorder(value, path, self._read) if path in (("data",), ("model",), ("training",)) else value
+        return Recorder(value, path, self._read) if path in SECTIONS and value is not None else value
 
 
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.find.__name__)
 def test_a_check_reads_what_it_says_and_nothing_else(check: checks.Check) -> None:
-    texts = [text for text, _, _ in IMPOSSIBLE] + POSSIBLE
+    texts = [text for text, _, _ in IMPOSSIBLE] + POSSIBLE + SWEEPS
     looked: set[tuple[str, ...]] = set()
     for text in texts:
         value = Spec.model_construct(**spec_fields(text))
         list(check.find(Recorder(value, (), looked)))  # type: ignore[arg-type]
-    sections = {("data",), ("model",), ("training",)}
-    assert {".".join(path) for path in looked - sections} == set(check.reads)
+    assert {".".join(path) for path in looked - SECTIONS} == set(check.reads)
 
 
 def spec_fields(text: str) -> dict[str, object]:

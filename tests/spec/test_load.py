@@ -146,7 +146,18 @@ def accepts(schema: Any, value: Any) -> bool:
     """Whether a JSON Schema, of the keywords that are used here, accepts a value."""
     known = {"anyOf", "$ref", "type", "enum", "const", "properties", "required", "additionalProperties", "items"}
     known |= {"prefixItems", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-    known |= {"minLength", "maxLength", "pattern", "title", "description", "default", "examples", "format", "$schema"}
+    known |= {
+        "minProperties",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "format",
+        "$schema",
+    }
     if isinstance(schema, bool):
         return schema
     assert set(schema) <= known | {"$defs"}, set(schema) - known
@@ -177,6 +188,7 @@ def accepts(schema: Any, value: Any) -> bool:
     if isinstance(value, dict):
         properties, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
         tests += [key in value for key in schema.get("required", ())]
+        tests += [len(value) >= schema.get("minProperties", 0)]
         tests += [accepts(properties.get(key, rest), item) for key, item in value.items()]
     if isinstance(value, list):
         first = schema.get("prefixItems", [])

@@ -8,7 +8,8 @@ from tinyspecs import DATA, MINIMAL, MODEL, marked, read
 from dnntrain.errors import Mark
 from dnntrain.registry import plain
 from dnntrain.spec import Spec, seconds
-from dnntrain.spec.schema import ClipSpec, MonitorSpec, Validation, mark_at
+from dnntrain.spec.schema import ClipSpec, Validation, mark_at
+from dnntrain.spec.values import MonitorSpec
 from dnntrain.yamltext import Marks
 
 

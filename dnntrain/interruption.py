@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,14 +20,16 @@ from dnntrain.errors import Interrupted
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; a machine that shuts down or a scheduler that takes it back; a scheduler's warning ahead of that."""
 
+_PAUSE_S: Final = 0.1
+
 _asked: int | None = None
 _listening = False
 _mask: set[signal.Signals | int] | None = None
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Take note of `SIGNALS` for the length of a block.
+def listening(*signals: signal.Signals) -> Iterator[None]:
+    """Take note of signals for the length of a block: of `SIGNALS` unless others are named.
 
     The first one is noted, for `check` to find; a second one raises at once. Only the main thread of a process can
     listen: elsewhere, and inside another such block, nothing changes.
@@ -35,7 +38,7 @@ def listening() -> Iterator[None]:
     if _listening or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _note) for number in SIGNALS}
+    before = {number: signal.signal(number, _note) for number in signals or SIGNALS}
     _asked, _listening = None, True
     try:
         yield
@@ -43,6 +46,19 @@ def listening() -> Iterator[None]:
         _asked, _listening = None, False
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def sleep(seconds: float) -> None:
+    """Wait, but not past a signal that asks for the end.
+
+    Raises:
+        Interrupted: one has.
+    """
+    until = time.monotonic() + seconds
+    check()
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _PAUSE_S))
+        check()
 
 
 def check() -> None:

@@ -31,7 +31,6 @@ from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
 from dnntrain.parts.optimizers import optimizers
-from dnntrain.parts.pruners import pruners  # noqa: F401 - a family that is registered, though no key of a run names it
 from dnntrain.parts.regularizers import regularizers
 from dnntrain.parts.schedules import schedules
 from dnntrain.registry import (

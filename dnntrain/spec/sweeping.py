@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dnntrain.registry import ByShape, NonNegativeInt, Options, Positive, PositiveInt, WordOr
+from dnntrain.parts.pruners import pruners
+from dnntrain.registry import ByShape, Choice, NonNegativeInt, Options, Pick, Positive, PositiveInt, WordOr
 from dnntrain.spec.values import Duration, Monitor, MonitorSpec
 
 _Number = TypeVar("_Number", int, float)
@@ -208,6 +209,9 @@ class SweepSpec(Options):
     )
     metric: Annotated[MonitorSpec | Literal["auto"], WordOr(("auto",), Monitor)] = Field(
         "auto", description="what the search is after; auto: training.monitor", examples=["valid/accuracy"]
+    )
+    prune: Annotated[Choice, Pick(pruners)] | None = Field(
+        None, description="which configurations are given up on the way, judged at rungs; none to train them all"
     )
     timeout: Duration | None = Field(None, description="no configuration is begun after this long: 30m, 2h, 1d")
     patience: PositiveInt | None = Field(

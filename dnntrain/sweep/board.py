@@ -1,0 +1,335 @@
+"""What is to be done in a sweep, who does it, and what came out: a view of Optuna's storage that all workers share.
+
+Two studies keep it. In one, a trial is a configuration, so that Optuna's samplers and dashboards see what they expect.
+In the other, a trial is a *ticket*: one stretch of one run, up to a rung or to the end. A ticket is claimed by the one
+transition that Optuna makes atomic in every storage, from waiting to running; so two workers never hold the same one.
+
+Nothing else is kept. Whatever is to be done next follows from these tables (`Conductor.advance`), so that a process may
+die between any two writes: the next one to look finds what is missing. Where two find it at once, there is a ticket too
+many, and of tickets for the same stretch only the one with the lowest number counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection, load_study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from dnntrain.sweep.leases import Owner
+from dnntrain.sweep.storage import study_of
+
+State = Literal["waiting", "running", "done", "failed", "lost", "left", "superfluous"]
+LIVE: Final = ("waiting", "running", "done", "failed")
+"""States of tickets that stand for their stretch; others make room for another try."""
+
+_GIVEN_UP: Final[Mapping[Any, State]] = {"failed": "failed", "lost": "lost", "left": "left"}
+
+_READY: Final = "ready"
+_STRETCH: Final = "stretch"
+_RESULT: Final = "result"
+_OWNER: Final = "owner"
+_PLACE: Final = "directory"
+
+
+@dataclass(frozen=True, order=True)
+class Stretch:
+    """One run, up to a rung.
+
+    Attributes:
+        rung: which, from 0; a sweep without pruning has one.
+        configuration: its number, from 0.
+        seed: of the experiment.
+        fold: of cross-validation; None without.
+    """
+
+    rung: int
+    configuration: int
+    seed: int
+    fold: int | None = None
+
+    @property
+    def run(self) -> tuple[int, int, int | None]:
+        """The run that this is a stretch of."""
+        return self.configuration, self.seed, self.fold
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A stretch to be trained, or that was.
+
+    Attributes:
+        id: by which the storage knows it.
+        number: in the order of making.
+        stretch: what is to be trained.
+        state: `waiting`, `running`; `done`; `failed`: for good; `lost`: its process died; `left`: it was left in good
+            order; `superfluous`: another one stands for the stretch.
+        owner: who trains it, or did.
+        directory: of the run, as a path from the sweep's directory; None where none was made yet.
+        value: of the sweep's metric.
+        message: why it failed.
+        reused: whether the run was there before.
+    """
+
+    id: int
+    number: int
+    stretch: Stretch
+    state: State
+    owner: Owner | None
+    directory: str | None
+    value: float | None
+    message: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration and what has come of it.
+
+    Attributes:
+        id: by which the storage knows it.
+        number: from 0.
+        labels: the value of each axis, by which the space knows the point.
+        ready: whether they are complete; of one that Optuna is asked for, they come one by one.
+        finished: whether nothing is left to be trained of it.
+        value: the mean over its runs, once it is finished; None where it was pruned, or one of them failed.
+        pruned: whether it was given up.
+        rungs: the mean over its runs at each rung that all of them have reached.
+    """
+
+    id: int
+    number: int
+    labels: Mapping[str, Any]
+    ready: bool
+    finished: bool
+    value: float | None
+    pruned: bool
+    rungs: Mapping[int, float]
+
+
+class Board:
+    """The two tables of a sweep.
+
+    Args:
+        storage: Optuna's.
+        name: of the sweep.
+        better: whether lower or higher figures are better.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str, *, better: Literal["min", "max"]) -> None:
+        self.storage = storage
+        self.name = name
+        direction = StudyDirection.MINIMIZE if better == "min" else StudyDirection.MAXIMIZE
+        self._configurations = study_of(storage, name, [direction])
+        self._tickets = study_of(storage, f"{name}/runs", [direction])
+
+    def configurations(self) -> list[Configuration]:
+        """Read all configurations, in the order of their numbers."""
+        trials = self.storage.get_all_trials(self._configurations, deepcopy=False)
+        return [_configuration(trial) for trial in trials]
+
+    def tickets(self) -> list[Ticket]:
+        """Read all tickets, in the order of making."""
+        return [_ticket(trial) for trial in self.storage.get_all_trials(self._tickets, deepcopy=False)]
+
+    def add_configuration(self, labels: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
+        """Add a configuration that waits to be trained.
+
+        Args:
+            labels: the value of each axis that is there.
+            distributions: of all axes.
+        """
+        trial = create_trial(
+            state=TrialState.WAITING,
+            params=dict(labels),
+            distributions={name: distributions[name] for name in labels},
+            user_attrs={_READY: True},
+        )
+        self.storage.create_new_trial(self._configurations, template_trial=trial)
+
+    def ask(self, sampler: BaseSampler, suggest: Callable[[Trial], object]) -> None:
+        """Have Optuna make up a configuration.
+
+        Args:
+            sampler: which looks at what came of the others.
+            suggest: asks a trial for the value of each axis that is there; raises TrialPruned if it cannot be tried.
+        """
+        study = load_study(study_name=self.name, storage=self.storage, sampler=sampler)
+        trial = study.ask()
+        try:
+            suggest(trial)
+        except TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            trial.set_user_attr(_READY, True)
+
+    def add_ticket(self, stretch: Stretch, *, directory: str | None = None) -> None:
+        """Add a stretch to be trained.
+
+        Args:
+            stretch: what is to be trained.
+            directory: where its run was begun.
+        """
+        fields = {"rung": stretch.rung, "configuration": stretch.configuration, "seed": stretch.seed}
+        attributes = {_STRETCH: {**fields, "fold": stretch.fold}, **({_PLACE: directory} if directory else {})}
+        self.storage.create_new_trial(
+            self._tickets, template_trial=create_trial(state=TrialState.WAITING, user_attrs=attributes)
+        )
+
+    def claim(self, owner: Owner) -> Ticket | None:
+        """Take the first ticket that waits: of the highest rung, then of the first configuration.
+
+        Returns:
+            The ticket, which nobody else has; None if none waits.
+        """
+        waiting = [ticket for ticket in self.tickets() if ticket.state == "waiting"]
+        for ticket in sorted(waiting, key=lambda each: (-each.stretch.rung, each.stretch)):
+            try:
+                taken = self.storage.set_trial_state_values(ticket.id, TrialState.RUNNING)
+            except UpdateFinishedTrialError:
+                continue
+            if not taken:
+                continue
+            self.storage.set_trial_user_attr(ticket.id, _OWNER, str(owner))
+            if not self._is_first(ticket):
+                self._end(ticket.id, TrialState.PRUNED)
+                continue
+            return self.ticket(ticket.id)
+        return None
+
+    def ticket(self, ticket: int) -> Ticket:
+        """Read one ticket by its id."""
+        return _ticket(self.storage.get_trial(ticket))
+
+    def place(self, ticket: int, directory: str) -> None:
+        """Say where the run of a ticket is made, before it is."""
+        self.storage.set_trial_user_attr(ticket, _PLACE, directory)
+
+    def done(self, ticket: int, value: float | None, *, reused: bool = False) -> bool:
+        """Say that a ticket's stretch was trained; False if it has been taken away meanwhile.
+
+        Args:
+            ticket: its id.
+            value: of the metric; None where that is no number, which is a failure.
+            reused: whether the run was there before.
+        """
+        if value is None:
+            return self.failed(ticket, "the metric has no finite value")
+        return self._finish(ticket, {"state": "done", "value": value, "reused": reused}, TrialState.COMPLETE, value)
+
+    def failed(self, ticket: int, message: str) -> bool:
+        """Say that a ticket's stretch cannot be trained; False if it has been taken away meanwhile."""
+        return self._finish(ticket, {"state": "failed", "message": message}, TrialState.FAIL)
+
+    def give_back(self, ticket: int, *, lost: bool, message: str = "") -> bool:
+        """Say that somebody else may train a ticket's stretch; False if it has been taken away meanwhile.
+
+        Args:
+            ticket: its id.
+            lost: whether its process died, which is not tried again for ever; else it was left in good order.
+            message: what is known.
+        """
+        return self._finish(ticket, {"state": "lost" if lost else "left", "message": message}, TrialState.FAIL)
+
+    def drop(self, ticket: int) -> bool:
+        """Say that a ticket's stretch is not to be trained; False if somebody has it, or it has ended."""
+        return self._end(ticket, TrialState.PRUNED)
+
+    def report(self, configuration: Configuration, rung: int, value: float) -> None:
+        """Note the mean of a configuration at a rung."""
+        if rung not in configuration.rungs:
+            try:
+                self.storage.set_trial_intermediate_value(configuration.id, rung, value)
+            except UpdateFinishedTrialError:
+                return
+
+    def begin(self, configuration: Configuration) -> None:
+        """Note that training of a configuration has begun, so that Optuna does not count it as waiting."""
+        try:
+            self.storage.set_trial_state_values(configuration.id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return
+
+    def conclude(self, configuration: Configuration, value: float | None, *, pruned: bool = False) -> None:
+        """Note that nothing is left to be trained of a configuration.
+
+        Args:
+            configuration: which.
+            value: the mean over its runs; None where one of them failed.
+            pruned: whether it was given up.
+        """
+        state = TrialState.PRUNED if pruned else TrialState.FAIL if value is None else TrialState.COMPLETE
+        self._end(configuration.id, state, value)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep something about the sweep as a whole."""
+        self.storage.set_study_user_attr(self._configurations, key, value)
+
+    def noted(self) -> dict[str, Any]:
+        """Return what was kept."""
+        return self.storage.get_study_user_attrs(self._configurations)
+
+    def _is_first(self, ticket: Ticket) -> bool:
+        """Whether no earlier ticket stands for the same stretch."""
+        return not any(
+            other.stretch == ticket.stretch and other.number < ticket.number and other.state in LIVE
+            for other in self.tickets()
+        )
+
+    def _finish(self, ticket: int, result: dict[str, Any], state: TrialState, value: float | None = None) -> bool:
+        try:
+            self.storage.set_trial_user_attr(ticket, _RESULT, result)
+        except UpdateFinishedTrialError:
+            return False
+        return self._end(ticket, state, value)
+
+    def _end(self, trial: int, state: TrialState, value: float | None = None) -> bool:
+        """Bring a trial to its end, which only one of several can."""
+        try:
+            self.storage.set_trial_state_values(trial, state, None if value is None else [value])
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+
+def _ticket(trial: FrozenTrial) -> Ticket:
+    attributes = trial.user_attrs
+    result = attributes.get(_RESULT, {})
+    states: dict[TrialState, State] = {
+        TrialState.WAITING: "waiting",
+        TrialState.RUNNING: "running",
+        TrialState.COMPLETE: "done",
+        TrialState.PRUNED: "superfluous",
+    }
+    return Ticket(
+        id=trial._trial_id,
+        number=trial.number,
+        stretch=Stretch(**attributes[_STRETCH]),
+        # Of two that end a ticket at once, one writes the result and the other may end it: then nothing was trained.
+        state=states.get(trial.state) or _GIVEN_UP.get(result.get("state"), "lost"),
+        owner=Owner.parse(attributes.get(_OWNER, "")),
+        directory=attributes.get(_PLACE),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        message=result.get("message", ""),
+        reused=bool(result.get("reused")),
+    )
+
+
+def _configuration(trial: FrozenTrial) -> Configuration:
+    complete = trial.state == TrialState.COMPLETE
+    return Configuration(
+        id=trial._trial_id,
+        number=trial.number,
+        labels=dict(trial.params),
+        ready=bool(trial.user_attrs.get(_READY)),
+        finished=trial.state.is_finished(),
+        value=trial.value if complete else None,
+        pruned=trial.state == TrialState.PRUNED,
+        rungs=dict(trial.intermediate_values),
+    )

@@ -150,9 +150,8 @@ def _folds_are_set_once(spec: Spec, sweep: SweepSpec) -> Iterator[Problem]:
 def _at_key(spec: Spec, path: KeyPath, message: str, hint: str) -> Problem:
     """Return a problem with a key rather than with what stands under it."""
     marks = spec._marks.get(path)
-    if marks is None or marks.key is None:
-        return spec.problem(path, message, hint)
-    return Problem(message, marks.key, hint)
+    mark = mark_at(spec._marks, path) if marks is None or marks.key is None else marks.key
+    return Problem(message, mark, hint)
 
 
 def _of_a_sweep(find: Callable[[Spec, SweepSpec], Iterator[Problem]]) -> Callable[[Spec], Iterator[Problem]]:

@@ -20,6 +20,7 @@ import pytest
 from broken import Broken
 from brokencombinations import BROKEN_COMBINATIONS
 from brokenspecs import BROKEN_SPECS
+from brokensweeps import BROKEN_SWEEPS
 from brokenyaml import BROKEN_YAML
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,8 @@ from dnntrain.yamltext import syntax
 
 PACKAGE = Path(dnntrain.__file__).parent
 CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
-ALL = [row for group in (BROKEN_YAML, BROKEN_SPECS, BROKEN_COMBINATIONS) for rows in group.values() for row in rows]
+GROUPS = (BROKEN_YAML, BROKEN_SPECS, BROKEN_COMBINATIONS, BROKEN_SWEEPS)
+ALL = [row for group in GROUPS for rows in group.values() for row in rows]
 SOAK_SECONDS = float(os.environ.get("DNNTRAIN_SOAK_SECONDS", "0"))
 PATIENCE_S = 5.0
 

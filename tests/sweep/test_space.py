@@ -408,6 +408,12 @@ def test_corners_hold_both_ends_of_each_range() -> None:
     assert [tuple(point.settings.values()) for point in found.corners(8)] == list(product)
 
 
+def test_a_range_whose_step_leads_nowhere_has_one_corner() -> None:
+    assert [dict(point.labels) for point in space({"training.epochs": {"int": [1, 2], "step": 5}}).corners(9)] == [
+        {"training.epochs": 1}
+    ]
+
+
 def test_many_corners_are_drawn_always_the_same() -> None:
     found = space(
         {"optimizer.lr": {"log": [0.1, 1]}, "training.epochs": {"int": [1, 9]}, "model.activation": ["relu", "selu"]}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import comparison, experiments, exporting, files, manage, runs, watch
+from dnntrain.cli import comparison, experiments, exporting, files, manage, runs, sweeping, watch
 
 app = typer.Typer(
     name="dnntrain",
@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command("run")(experiments.run)
 app.command("resume")(experiments.resume)
 app.command("verify-resume")(experiments.verify_resume)
+app.command("sweep")(sweeping.sweep)
+app.command("worker")(sweeping.worker)
 app.command("evaluate")(experiments.evaluate)
 app.command("predict")(experiments.predict)
 app.command("summary")(experiments.summary)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnntrain.errors import StoreError, UsageError, shorten, suggest
-from dnntrain.store import STATUSES, RunDirectory, find, listing
+from dnntrain.store import STATUSES, RunDirectory, SweepDirectory, find, listing
 
 ENDED: Final = ("completed", "stopped")
 NOT_CONFIGURATION: Final = frozenset({"name", "seed"})
@@ -298,17 +298,24 @@ def _directories(source: str, runs: Path) -> Iterator[RunDirectory]:
 
 
 def _within(path: Path) -> list[RunDirectory]:
-    """Return a run, or the runs of a folder and of the sweeps in it."""
+    """Return a run, or the runs of a folder and of the sweeps in it; also those that a sweep found there already."""
     if (path / RunDirectory.SUMMARY).is_file():
         return [RunDirectory(path)]
     if not path.is_dir():
         return []
-    found = listing(path)
+    found = listing(path) + _referenced(path)
     own = {directory.name for directory in found}
     for name in sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name not in own):
         folder = path / name
-        found += listing(folder / "runs" if (folder / "runs").is_dir() else folder)
+        found += [*listing(folder / "runs" if (folder / "runs").is_dir() else folder), *_referenced(folder)]
     return found
+
+
+def _referenced(folder: Path) -> list[RunDirectory]:
+    """Return the runs that a sweep has not trained itself, since they were there before."""
+    rows = SweepDirectory(folder).read_runs()
+    paths = (folder / row["run"] for row in rows if row.get("reused") and isinstance(row.get("run"), str))
+    return [RunDirectory(path) for path in paths if (path / RunDirectory.SUMMARY).is_file()]
 
 
 def read_run(directory: RunDirectory) -> Run:

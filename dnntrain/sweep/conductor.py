@@ -117,9 +117,9 @@ class Conductor:
     def _step(self) -> bool:
         """Do what can be done now, then wait for something to happen; return whether the sweep is finished."""
         self.advance()
+        self._observer.on_tick(self)
         while len(self.held) < self._engine.slots and (ticket := self.board.claim(self._me)) is not None:
             self._begin(ticket)
-        self._observer.on_tick(self)
         if not self.held and self._is_finished():
             return True
         for outcome in self._engine.wait(PAUSE_S):

@@ -79,6 +79,11 @@ class Plan:
         wanted = trials or _MOST_IN_A_TIMEOUT
         return wanted if size is None or self.method == "qmc" else min(wanted, size)
 
+    @property
+    def runs(self) -> int:
+        """How many runs that makes, if none is given up."""
+        return self.wanted * len(self._repetitions)
+
     def points(self) -> Iterator[Point]:
         """Yield the configurations that follow from their numbers alone, in order."""
         for number in range(self.wanted):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dnntrain.compare.importance import Importance, importance
 from dnntrain.compare.statistics import compare
 from dnntrain.compare.wording import describe
 from dnntrain.spec import dump
@@ -45,6 +46,7 @@ class Result:
         runs: as `rows` has them.
         verdict: whether the best can be told from the second, in words; empty where there is no second.
         best: the best configuration as an experiment file; None where none is done.
+        importance: of the axes, where there are enough configurations to say anything.
     """
 
     metric: str
@@ -53,6 +55,7 @@ class Result:
     runs: Sequence[Mapping[str, Any]]
     verdict: str
     best: str | None
+    importance: Sequence[Importance]
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
@@ -89,7 +92,9 @@ def result(plan: Plan, configurations: Sequence[Configuration], tickets: Sequenc
     ranking.sort(key=lambda each: (each.value is None, sign * (each.value or 0.0), each.number))
     done = [each for each in ranking if each.state == "done"]
     best = _best(plan, configurations, done[0]) if done else None
-    return Result(plan.metric, plan.better, ranking, runs, _verdict(plan, done), best)
+    axes = list(dict.fromkeys(name for each in done for name in each.labels))
+    found = importance([each.labels for each in done], [each.value for each in done], axes)
+    return Result(plan.metric, plan.better, ranking, runs, _verdict(plan, done), best, found)
 
 
 def rows(configurations: Sequence[Configuration], tickets: Sequence[Ticket]) -> list[dict[str, Any]]:

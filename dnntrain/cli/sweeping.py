@@ -1,0 +1,210 @@
+"""The commands that train many runs: sweep, worker."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnntrain.cli.output import (
+    Json,
+    Plugin,
+    Quiet,
+    RunsDir,
+    Set,
+    console,
+    figure,
+    load_plugins,
+    print_json,
+    user_errors,
+)
+from dnntrain.cli.tables import Table, prose
+from dnntrain.errors import UsageError, visible
+
+if TYPE_CHECKING:
+    from dnntrain.sweep.results import Result
+    from dnntrain.sweep.study import Study
+
+MOST_SHOWN = 20
+"""So many configurations are listed; all of them are in runs.jsonl."""
+
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(metavar="K=A,B", help="Try these values of a key: --grid optimizer.lr=0.01,0.1. May be repeated."),
+]
+Search = Annotated[str | None, typer.Option(help="grid, random, qmc, tpe or gp.", show_default=False)]
+Trials = Annotated[int | None, typer.Option(min=1, help="Configurations to try.", show_default=False)]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each configuration.", show_default=False)]
+Folds = Annotated[int | None, typer.Option(min=2, help="Cross-validate in so many folds.", show_default=False)]
+Prune = Annotated[str | None, typer.Option(help="asha, hyperband, median, patience or none.", show_default=False)]
+Metric = Annotated[str | None, typer.Option(help="What is searched for: valid/accuracy, ...", show_default=False)]
+Timeout = Annotated[str | None, typer.Option(help="Begin nothing more after 30m, 2h, ...", show_default=False)]
+Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="inline or local.", show_default=False)]
+Storage = Annotated[
+    str | None, typer.Option(metavar="URL", help="Database that keeps the state; else a file.", show_default=False)
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew what has been trained before.")]
+Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a sweep.", show_default=False)]
+
+
+def sweep(
+    config: Annotated[Path | None, typer.Argument(help="An experiment file.", show_default=False)] = None,
+    grid: Grid = None,
+    search: Search = None,
+    trials: Trials = None,
+    seeds: Seeds = None,
+    folds: Folds = None,
+    prune: Prune = None,
+    metric: Metric = None,
+    timeout: Timeout = None,
+    workers: Workers = "1",
+    engine: EngineName = None,
+    fresh: Fresh = False,
+    storage: Storage = None,
+    set_: Set = None,
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+    resume: Resume = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train many runs from one file: search a space, over seeds, and say which configuration is best."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain.spec import draft
+        from dnntrain.store import SweepDirectory
+        from dnntrain.sweep.study import Study
+
+        chosen = {
+            "search": search,
+            "trials": trials,
+            "seeds": seeds,
+            "folds": folds,
+            "prune": prune,
+            "metric": metric,
+            "timeout": timeout,
+        }
+        given = [f"sweep.{key}={_yaml(value)}" for key, value in chosen.items() if value is not None]
+        if (config is None) == (resume is None):
+            raise UsageError("name an experiment file, or a sweep to go on with: --resume DIR")
+        if config is not None:
+            study = Study.begin(draft(config, [*(set_ or ()), *given], grid or ()), runs=runs_dir, storage=storage)
+        elif given or grid or set_:
+            raise UsageError("a sweep goes on as it was begun: leave out what changes it, or begin another one")
+        else:
+            study = Study(SweepDirectory.find(Path(resume or "")), storage=storage)
+        _work(study, workers, engine, fresh=fresh, quiet=quiet, json=json)
+
+
+def worker(
+    study: Annotated[str, typer.Argument(help="The directory of a sweep, or its name.")],
+    workers: Workers = "1",
+    engine: EngineName = None,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Join a sweep, also from another machine: take runs of it until it is finished."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain.sweep.study import Study, find
+
+        _work(Study(find(study, runs_dir), storage=storage), workers, engine, fresh=False, quiet=quiet, json=json)
+
+
+def _work(study: Study, workers: str, engine: str | None, *, fresh: bool, quiet: bool, json: bool) -> None:
+    """Work on a sweep until it is finished, and tell what came of it.
+
+    Raises:
+        Exit: with 1, where runs have failed.
+    """
+    from dnntrain.cli.watching import display
+    from dnntrain.sweep.engines.choice import choose
+
+    path = visible(str(study.directory.path))
+    try:
+        with display(study, silent=quiet or json) as observer:
+            result = study.work(choose(engine, workers), observer=observer, fresh=fresh)
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(f"to go on: dnntrain sweep --resume {path}")
+        raise
+    if json:
+        print_json(as_json(study, result))
+    elif quiet:
+        print(path)
+    else:
+        _print(study, result)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def as_json(study: Study, result: Result) -> dict[str, Any]:
+    """Return what came of a sweep as plain values."""
+    return {
+        "schema": 1,
+        "path": str(study.directory.path),
+        "metric": result.metric,
+        "better": result.better,
+        "ranking": [
+            {
+                "configuration": each.number,
+                "labels": dict(each.labels),
+                "value": each.value,
+                "figures": dict(each.figures),
+                "state": each.state,
+            }
+            for each in result.ranking
+        ],
+        "runs": [dict(run) for run in result.runs],
+        "verdict": result.verdict,
+        "importance": [{"keys": list(each.keys), "share": each.share, "p": each.p} for each in result.importance],
+    }
+
+
+def _print(study: Study, result: Result) -> None:
+    out = console()
+    directory = study.directory
+    out.print()
+    _ranking(result).print(out)
+    if left := len(result.ranking) - MOST_SHOWN:
+        if left > 0:
+            prose(out, f"... and {left} more in {directory.path / directory.RUNS}")
+    if result.verdict:
+        out.print()
+        prose(out, result.verdict)
+    if result.importance:
+        out.print()
+        shown = Table("what mattered", ">share of the variance", ">p")
+        for each in result.importance:
+            shown.add(", ".join(each.keys), f"{100 * each.share:.0f} %", f"{each.p:.3g}")
+        shown.print(out)
+    for run in result.failed:
+        prose(out, f"failed: configuration {run['configuration'] + 1}, seed {run['seed']}: {run['message']}")
+    counts = f"{len(result.runs)} runs" + (f", {result.reused} of them reused" if result.reused else "")
+    out.print()
+    if result.best is not None:
+        prose(out, f"the best configuration: {directory.path / directory.BEST}")
+    prose(out, f"{counts}; to compare them: dnntrain compare {directory.path}")
+
+
+def _ranking(result: Result) -> Table:
+    axes = list(dict.fromkeys(name for each in result.ranking for name in each.labels))
+    direction = "lower" if result.better == "min" else "higher"
+    shown = Table(">", *axes, f">{result.metric}", ">runs", "state", title=f"by {result.metric}, {direction} is better")
+    for place, each in enumerate(result.ranking[:MOST_SHOWN], start=1):
+        labels = (_label(each.labels[name]) if name in each.labels else "-" for name in axes)
+        shown.add(str(place), *labels, figure(result.metric, each.value), str(len(each.figures)), each.state)
+    return shown
+
+
+def _label(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _yaml(value: Any) -> str:
+    return "null" if value == "none" else value if isinstance(value, str) else dumps(value)

@@ -57,6 +57,8 @@ PLACEHOLDERS: Final = {
     "package": "[a-z-]+",
     "file": r".+\.py",
     "family": "[a-z]+",
+    "axis": r"[a-z_]+(\.[a-z0-9_]+)*",
+    "run": r"\d+(/\d+)?",
     "name": "[a-z0-9_]+",
 }
 KINDS: Final[dict[str, Callable[[Any], bool]]] = {
@@ -220,6 +222,12 @@ def trained(folder: Path) -> Documents:
     assert CliRunner().invoke(app, ["run", "tiny.yaml", *wrong]).exit_code == 1
     (diverged,) = map(RunDirectory, Path("wrong").iterdir())
     stopped = next(EXERCISE.iterdir())
+    grid = ["sweep", "tiny.yaml", "--grid", "model.activation=relu,elu"]
+    found["sweep, worker"] = [
+        told(*grid, "--grid", "optimizer.lr=0.001,0.01"),
+        told(*grid, "--folds", "2", "--prune", "asha", "--set", "training.epochs=4"),
+        told(*grid, *wrong, exits=1),
+    ]
     found["show"] = [told("show", str(path)) for path in (run.path, diverged.path, stopped)]
     found["divergence.json"] = [read(diverged, diverged.DIVERGENCE)]
     read_all = [read(each, each.SUMMARY) for each in (run, diverged, *map(RunDirectory, EXERCISE.iterdir()))]

@@ -24,7 +24,7 @@ from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
-    from dnntrain.sweep.results import Result
+    from dnntrain.sweep.results import Ranked, Result
     from dnntrain.sweep.study import Study
 
 MOST_SHOWN = 20
@@ -155,6 +155,8 @@ def as_json(study: Study, result: Result) -> dict[str, Any]:
                 "configuration": each.number,
                 "labels": dict(each.labels),
                 "value": each.value,
+                "epoch": each.epoch,
+                "so_far": each.so_far,
                 "figures": dict(each.figures),
                 "state": each.state,
             }
@@ -198,8 +200,14 @@ def _ranking(result: Result) -> Table:
     shown = Table(">", *axes, f">{result.metric}", ">runs", "state", title=f"by {result.metric}, {direction} is better")
     for place, each in enumerate(result.ranking[:MOST_SHOWN], start=1):
         labels = (_label(each.labels[name]) if name in each.labels else "-" for name in axes)
-        shown.add(str(place), *labels, figure(result.metric, each.value), str(len(each.figures)), each.state)
+        shown.add(str(place), *labels, _figure(result, each), str(len(each.figures)), each.state)
     return shown
+
+
+def _figure(result: Result, each: Ranked) -> str:
+    if each.epoch is not None:
+        return f"{figure(result.metric, each.so_far)} at epoch {each.epoch}"
+    return figure(result.metric, each.value)
 
 
 def _label(value: Any) -> str:

@@ -79,7 +79,7 @@ class Lines:
         name = self._known.get(event.configuration, f"configuration {event.configuration + 1}")
         metric = self._study.plan.metric
         if event.stretch is None:
-            return f"given up: {name}" if event.kind == "pruned" else ""
+            return ""
         fold = "" if event.stretch.fold is None else f", fold {event.stretch.fold}"
         run = f"{name}, seed {event.stretch.seed}{fold}"
         if event.kind in ("done", "reused", "paused"):

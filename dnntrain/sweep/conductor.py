@@ -137,9 +137,11 @@ class Conductor:
         if self._ask() or (self._ends_early() and self._drop_unbegun()):
             self._read()
         self._room = self._engine.slots - sum(ticket.state == "waiting" for ticket in self.tickets)
-        self._standings = {each.number: _figures(each) for each in self.configurations if _figures(each)}
+        means = {each.number: self._reached(each.number) for each in self.configurations if each.ready}
+        self._table = {number: each for number, each in means.items() if each}
         idle = not any(ticket.state in ("waiting", "running") for ticket in self.tickets)
-        self._more = not (idle and self._nothing_is_asked())
+        unbegun = [c for c in self.configurations if not c.finished and c.number not in self._begun]
+        self._more = not idle or not self._nothing_is_asked() or (bool(unbegun) and not self._ends_early())
         changed = [self._advance(configuration) for configuration in self.configurations if not configuration.finished]
         if not self._more and not any(changed):
             for configuration in self.configurations:
@@ -181,23 +183,31 @@ class Conductor:
         """Add the tickets of a configuration that are missing, or conclude it; return whether anything was written."""
         if not configuration.ready:
             return False
-        rungs = self.plan.rungs(configuration.number)
-        for rung in range(len(rungs)):
-            tickets = [self._standing(stretch) for stretch in self.plan.stretches(configuration.number, rung)]
-            if any(ticket is not None and ticket.state in ("failed", "lost") for ticket in tickets):
+        number, reached = configuration.number, self._table.get(configuration.number, [])
+        for rung, mean in enumerate(reached):
+            if mean is None:
                 self._conclude(configuration, None)
                 return True
+            self.board.report(configuration, rung, mean)
+        if len(reached) == len(self.plan.rungs(number)):
+            self._conclude(configuration, reached[-1])
+            return True
+        # Who was let go on goes on, whatever the others have come to since.
+        going = any(self._by_stretch.get(stretch) for stretch in self.plan.stretches(number, len(reached)))
+        return (not reached or going or self._goes_on(number)) and self._add_missing(configuration, len(reached))
+
+    def _reached(self, number: int) -> list[float | None]:
+        """Return the means of a configuration at the rungs that all of its runs have reached; None for a failure."""
+        means: list[float | None] = []
+        for rung in range(len(self.plan.rungs(number))):
+            tickets = [self._standing(stretch) for stretch in self.plan.stretches(number, rung)]
+            if any(ticket is not None and ticket.state in ("failed", "lost") for ticket in tickets):
+                return [*means, None]
             values = [ticket.value for ticket in tickets if ticket is not None and ticket.value is not None]
             if len(values) < len(tickets):
-                return self._add_missing(configuration, rung)
-            mean = fmean(values)
-            self.board.report(configuration, rung, mean)
-            if rung == len(rungs) - 1:
-                self._conclude(configuration, mean)
-                return True
-            if not self._goes_on(configuration.number, rung, mean):
-                return False
-        return False
+                break
+            means.append(fmean(values))
+        return means
 
     def _standing(self, stretch: Stretch) -> Ticket | None:
         """Return the ticket that stands for a stretch; a lost one only if it is not tried again."""
@@ -233,14 +243,10 @@ class Conductor:
         ]
         return any([self.board.drop(ticket.id) for ticket in unbegun])
 
-    def _goes_on(self, number: int, rung: int, mean: float) -> bool:
+    def _goes_on(self, number: int) -> bool:
         """Whether a configuration that stands at a rung is trained further now."""
         pruner = self.plan.pruner
-        if pruner is None:
-            return True
-        self._standings.setdefault(number, {})[rung] = mean
-        table = {each: [figures[i] for i in sorted(figures)] for each, figures in self._standings.items()}
-        if pruner.goes_on(number, table, more=self._more):
+        if pruner is None or pruner.goes_on(number, self._table, more=self._more):
             return True
         if pruner.final:
             self._give_up(self.configurations[number])
@@ -341,11 +347,3 @@ class Conductor:
         """Write the table of the runs as things stand."""
         self._read()
         self.directory.write_runs(rows(self.configurations, self.tickets))
-
-
-def _figures(configuration: Configuration) -> dict[int, float | None]:
-    """Return what a configuration came to at each rung; a failed one has nothing at the next one."""
-    found: dict[int, float | None] = dict(configuration.rungs)
-    if configuration.finished and configuration.value is None and not configuration.pruned:
-        found[len(found)] = None
-    return found

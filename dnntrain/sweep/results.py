@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Ranked:
         labels: the value of each axis.
         text: the same in a line.
         value: the mean of the metric over its runs; None where it was given up, or a run failed, or it is not done.
+        epoch: of one that was given up, after which epoch; else None.
+        so_far: the mean when it was.
         figures: of each run that has one; by seed, or by seed and fold.
         state: `done`, `pruned`, `failed` or `unfinished`.
     """
@@ -31,6 +34,8 @@ class Ranked:
     labels: Mapping[str, Any]
     text: str
     value: float | None
+    epoch: int | None
+    so_far: float | None
     figures: Mapping[str, float]
     state: str
 
@@ -42,7 +47,7 @@ class Result:
     Attributes:
         metric: what was searched for.
         better: whether lower or higher figures of it are better.
-        ranking: all configurations, the best first.
+        ranking: all configurations, the best first; then those that were given up, the last one first.
         runs: as `rows` has them.
         verdict: whether the best can be told from the second, in words; empty where there is no second.
         best: the best configuration as an experiment file; None where none is done.
@@ -76,25 +81,34 @@ def result(plan: Plan, configurations: Sequence[Configuration], tickets: Sequenc
         if run["value"] is not None:
             name = str(run["seed"]) if run["fold"] is None else f"{run['seed']}/{run['fold']}"
             figures.setdefault(run["configuration"], {})[name] = run["value"]
-    ranking = [
-        Ranked(
-            number=each.number,
-            labels=each.labels,
-            text=plan.point(each).describe(),
-            value=each.value,
-            figures=figures.get(each.number, {}),
-            state=_state(each),
-        )
-        for each in configurations
-        if each.ready
-    ]
+    ranking = [_ranked(plan, each, figures.get(each.number, {})) for each in configurations if each.ready]
     sign = 1.0 if plan.better == "min" else -1.0
-    ranking.sort(key=lambda each: (each.value is None, sign * (each.value or 0.0), each.number))
+
+    def place(each: Ranked) -> tuple[bool, int, float, int]:
+        figure = each.so_far if each.value is None else each.value
+        return each.value is None, -(each.epoch or 0), sign * figure if figure is not None else math.inf, each.number
+
+    ranking.sort(key=place)
     done = [each for each in ranking if each.state == "done"]
     best = _best(plan, configurations, done[0]) if done else None
     axes = list(dict.fromkeys(name for each in done for name in each.labels))
     found = importance([each.labels for each in done], [each.value for each in done], axes)
     return Result(plan.metric, plan.better, ranking, runs, _verdict(plan, done), best, found)
+
+
+def _ranked(plan: Plan, configuration: Configuration, figures: Mapping[str, float]) -> Ranked:
+    last = max(configuration.rungs, default=None)
+    left = configuration.value is None and last is not None
+    return Ranked(
+        number=configuration.number,
+        labels=configuration.labels,
+        text=plan.point(configuration).describe(),
+        value=configuration.value,
+        epoch=plan.rungs(configuration.number)[last] if left and last is not None else None,
+        so_far=configuration.rungs[last] if left and last is not None else None,
+        figures=figures,
+        state=_state(configuration),
+    )
 
 
 def rows(configurations: Sequence[Configuration], tickets: Sequence[Ticket]) -> list[dict[str, Any]]:

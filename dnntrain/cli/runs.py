@@ -43,16 +43,18 @@ SHOWN: Final[dict[str, tuple[type, ...]]] = {
 def ls(
     folder: Annotated[Path, typer.Argument(help="Where run directories lie.")] = Path("runs"), json: Json = False
 ) -> None:
-    """List runs, the latest last."""
+    """List the runs of a folder or of a sweep, the latest last, and the sweeps of a folder."""
     with user_errors():
-        from dnntrain.store import listing
+        from dnntrain.store import SweepDirectory, listing
 
-        rows = [_row(directory) for directory in listing(folder)]
+        own = SweepDirectory(folder).runs if (folder / SweepDirectory.SWEEP).is_file() else folder
+        rows = [_row(directory) for directory in listing(own)]
         if json:
             print_json(rows)
             return
         out = console()
-        if not rows:
+        sweeps = SweepDirectory.within(folder)
+        if not rows and not sweeps:
             shown = visible(str(folder), keep="")
             out.print(f"no runs in {shown}; train one with: dnntrain run CONFIG --runs-dir {shown}", markup=False)
             return
@@ -63,7 +65,13 @@ def ls(
             time = duration(row["seconds"]) if row["seconds"] is not None else "-"
             age = span(row["age"]) if row["age"] is not None else "-"
             listed.add(row["run"], row["status"], epochs, best, time, age, volume(row["size"]), " ".join(row["tags"]))
-        listed.print(out)
+        if rows:
+            listed.print(out)
+        if sweeps:
+            shown_sweeps = Table("sweep", ">runs", title="\nsweeps" if rows else None)
+            for sweep in sweeps:
+                shown_sweeps.add(sweep.name, str(len(listing(sweep.runs))))
+            shown_sweeps.print(out)
 
 
 def show(

@@ -58,6 +58,11 @@ class SweepDirectory:
             raise UsageError(f"{path} is no directory of a sweep: it has no {cls.SWEEP}")
         return cls(path)
 
+    @classmethod
+    def within(cls, folder: Path) -> list[SweepDirectory]:
+        """Return the sweeps that are kept in a folder, by their names."""
+        return [cls(path.parent) for path in sorted(folder.glob(f"*/{cls.SWEEP}"))]
+
     @property
     def runs(self) -> Path:
         """The folder of its runs."""

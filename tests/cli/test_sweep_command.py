@@ -136,3 +136,11 @@ def test_a_sweep_that_is_interrupted_goes_on(config: Path) -> None:
     assert call("sweep", "--resume", str(sweep.path)).exit_code == 0
     assert [row["status"] for row in sweep.read_runs()] == ["done"] * 3
     assert len(list(sweep.runs.iterdir())) == 3, "each run was taken up where it was left"
+
+
+def test_ls_shows_sweeps_and_their_runs(config: Path) -> None:
+    call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--set", "training.epochs=1", "-q")
+    sweep = only_sweep(Path("runs"))
+    assert call("ls", "runs").stdout.split() == ["sweep", "runs", sweep.name, "2"]
+    assert call("ls", str(sweep.path)).stdout.count("completed") == 2
+    assert len(json.loads(call("ls", str(sweep.path), "--json").stdout)) == 2

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from dnntrain.errors import UsageError
+from dnntrain.sweep.engines import choice
+from dnntrain.sweep.engines.inline import Inline
+from dnntrain.sweep.engines.local import Local
+
+
+def test_one_worker_is_inline_and_more_are_processes() -> None:
+    assert isinstance(choice.choose(None, "1"), Inline)
+    pool = choice.choose(None, "3")
+    assert isinstance(pool, Local)
+    assert pool.slots == 3
+    assert isinstance(choice.choose("local", "1"), Local)
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "message"),
+    [("inline", "2", "choose --engine local"), ("cluster", "1", "known: inline, local"), (None, "0", "or auto")],
+)
+def test_what_cannot_be_chosen(name: str | None, workers: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        choice.choose(name, workers)
+
+
+def test_auto_is_a_worker_a_gpu_or_a_core_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice.most_workers(gpus=3) == 3
+    cores = len(os.sched_getaffinity(0))
+    for free, expected in ((cores * choice.MEMORY, cores), (choice.MEMORY // 2, 1), (10**15, cores)):
+        monkeypatch.setattr(choice, "_free_memory", lambda free=free: free)
+        assert choice.most_workers(gpus=0) == expected
+
+
+def test_free_memory_is_that_of_the_machine() -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < choice._free_memory() <= total

@@ -61,6 +61,13 @@ def sleep(seconds: float) -> None:
         check()
 
 
+def ask(number: signal.Signals) -> None:
+    """Ask for the end as a signal would, from any thread; heard only while somebody listens."""
+    global _asked
+    if _listening and _asked is None:
+        _asked = number
+
+
 def check() -> None:
     """Raise if a signal has asked for the end.
 

@@ -27,6 +27,7 @@ class SweepDirectory:
     SWEEP: Final = "sweep.yaml"
     JOURNAL: Final = "journal.log"
     RUNS: Final = "runs.jsonl"
+    STORAGE: Final = "storage.json"
     BEST: Final = "best.yaml"
     FOLDER: Final = "runs"
     LEASES: Final = "leases"
@@ -77,6 +78,31 @@ class SweepDirectory:
     def leases(self) -> Path:
         """The folder in which those who train say that they are alive."""
         return self.path / self.LEASES
+
+    def write_storage(self, url: str, study: str) -> None:
+        """Write down that a database keeps the state of the search.
+
+        Args:
+            url: of the database, without a password.
+            study: by which name.
+        """
+        content = json.dumps({"url": url, "study": study}, indent=2) + "\n"
+        write_atomic(self.path / self.STORAGE, lambda file: file.write(content.encode()))
+
+    def storage(self) -> tuple[str, str] | None:
+        """Read which database keeps the state of the search, and by which name; None where the journal does.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        path = self.path / self.STORAGE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return str(content["url"]), str(content["study"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged: {error}") from error
 
     def write_sweep(self, text: str) -> None:
         """Write what is searched: an experiment file with its section `sweep`."""

@@ -5,13 +5,14 @@ In the other, a trial is a *ticket*: one stretch of one run, up to a rung or to 
 transition that Optuna makes atomic in every storage, from waiting to running; so two workers never hold the same one.
 
 Nothing else is kept. Whatever is to be done next follows from these tables (`Conductor.advance`), so that a process may
-die between any two writes: the next one to look finds what is missing. Where two find it at once, there is a ticket too
-many, and of tickets for the same stretch only the one with the lowest number counts.
+die between any two writes: the next one to look finds what is missing. Where two find it at once there is one too many;
+of configurations of the same number, and of tickets for the same stretch, only the first counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,11 +20,11 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection, load_study
+from optuna.study import StudyDirection, create_study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dnntrain.sweep.leases import Owner
-from dnntrain.sweep.storage import study_of
+from dnntrain.sweep.storage import quiet, study_of
 
 State = Literal["waiting", "running", "done", "failed", "lost", "left", "superfluous"]
 LIVE: Final = ("waiting", "running", "done", "failed")
@@ -31,11 +32,13 @@ LIVE: Final = ("waiting", "running", "done", "failed")
 
 _GIVEN_UP: Final[Mapping[Any, State]] = {"failed": "failed", "lost": "lost", "left": "left"}
 
-_READY: Final = "ready"
+_NUMBER: Final = "number"
+_EXCLUDED: Final = "excluded"
 _STRETCH: Final = "stretch"
 _RESULT: Final = "result"
 _OWNER: Final = "owner"
 _PLACE: Final = "directory"
+_BEAT: Final = "beat"
 
 
 @dataclass(frozen=True, order=True)
@@ -68,8 +71,8 @@ class Ticket:
         id: by which the storage knows it.
         number: in the order of making.
         stretch: what is to be trained.
-        state: `waiting`, `running`; `done`; `failed`: for good; `lost`: its process died; `left`: it was left in good
-            order; `superfluous`: another one stands for the stretch.
+        state: `waiting`, `running`; `done`; `failed`: for good; `lost`: training crashed; `left`: its worker left it,
+            or died; `superfluous`: another one stands for the stretch.
         owner: who trains it, or did.
         directory: of the run, as a path from the sweep's directory; None where none was made yet.
         value: of the sweep's metric.
@@ -96,7 +99,7 @@ class Configuration:
         id: by which the storage knows it.
         number: from 0.
         labels: the value of each axis, by which the space knows the point.
-        ready: whether they are complete; of one that Optuna is asked for, they come one by one.
+        ready: whether it is to be trained; a sampler may have suggested one that is excluded.
         finished: whether nothing is left to be trained of it.
         value: the mean over its runs, once it is finished; None where it was pruned, or one of them failed.
         pruned: whether it was given up.
@@ -131,43 +134,59 @@ class Board:
 
     def configurations(self) -> list[Configuration]:
         """Read all configurations, in the order of their numbers."""
-        trials = self.storage.get_all_trials(self._configurations, deepcopy=False)
-        return [_configuration(trial) for trial in trials]
+        return [_configuration(number, trial) for number, trial in enumerate(self._firsts())]
 
     def tickets(self) -> list[Ticket]:
         """Read all tickets, in the order of making."""
         return [_ticket(trial) for trial in self.storage.get_all_trials(self._tickets, deepcopy=False)]
 
-    def add_configuration(self, labels: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
-        """Add a configuration that waits to be trained.
+    def add_configuration(
+        self,
+        number: int,
+        labels: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        excluded: bool = False,
+    ) -> None:
+        """Add a configuration that waits to be trained, unless somebody else has been faster.
 
         Args:
+            number: which it is, from 0; all before it must be there.
             labels: the value of each axis that is there.
-            distributions: of all axes.
+            distributions: of these axes at least.
+            excluded: whether it is none that can be trained, and is kept for the sampler to learn from.
         """
         trial = create_trial(
-            state=TrialState.WAITING,
+            state=TrialState.PRUNED if excluded else TrialState.WAITING,
             params=dict(labels),
             distributions={name: distributions[name] for name in labels},
-            user_attrs={_READY: True},
+            user_attrs={_NUMBER: number, _EXCLUDED: excluded},
         )
-        self.storage.create_new_trial(self._configurations, template_trial=trial)
+        made = self.storage.create_new_trial(self._configurations, template_trial=trial)
+        if self.configurations()[number].id != made:
+            self._end(made, TrialState.FAIL)
 
-    def ask(self, sampler: BaseSampler, suggest: Callable[[Trial], object]) -> None:
-        """Have Optuna make up a configuration.
+    def ask(self, number: int, sampler: BaseSampler, suggest: Callable[[Trial], object]) -> None:
+        """Have a sampler make up a configuration, from what came of those before it.
+
+        It is made up in memory and then written at once: a trial of the storage would grow value by value, and be left
+        half-made by a process that dies.
 
         Args:
+            number: which it is, from 0.
             sampler: which looks at what came of the others.
             suggest: asks a trial for the value of each axis that is there; raises TrialPruned if it cannot be tried.
         """
-        study = load_study(study_name=self.name, storage=self.storage, sampler=sampler)
+        with quiet():
+            study = create_study(sampler=sampler, direction=self.storage.get_study_directions(self._configurations)[0])
+        study.add_trials(_begun(trial) for trial in self._firsts()[:number])
         trial = study.ask()
+        excluded = False
         try:
             suggest(trial)
         except TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            trial.set_user_attr(_READY, True)
+            excluded = True
+        self.add_configuration(number, trial.params, trial.distributions, excluded=excluded)
 
     def add_ticket(self, stretch: Stretch, *, directory: str | None = None) -> None:
         """Add a stretch to be trained.
@@ -190,11 +209,7 @@ class Board:
         """
         waiting = [ticket for ticket in self.tickets() if ticket.state == "waiting"]
         for ticket in sorted(waiting, key=lambda each: (-each.stretch.rung, each.stretch)):
-            try:
-                taken = self.storage.set_trial_state_values(ticket.id, TrialState.RUNNING)
-            except UpdateFinishedTrialError:
-                continue
-            if not taken:
+            if not self._take(ticket.id):
                 continue
             self.storage.set_trial_user_attr(ticket.id, _OWNER, str(owner))
             if not self._is_first(ticket):
@@ -211,50 +226,54 @@ class Board:
         """Say where the run of a ticket is made, before it is."""
         self.storage.set_trial_user_attr(ticket, _PLACE, directory)
 
-    def done(self, ticket: int, value: float | None, *, reused: bool = False) -> bool:
+    def done(self, ticket: int, value: float | None, *, reused: str | None = None) -> bool:
         """Say that a ticket's stretch was trained; False if it has been taken away meanwhile.
 
         Args:
             ticket: its id.
             value: of the metric; None where that is no number, which is a failure.
-            reused: whether the run was there before.
+            reused: directory of the run, where it was there before.
         """
         if value is None:
             return self.failed(ticket, "the metric has no finite value")
-        return self._finish(ticket, {"state": "done", "value": value, "reused": reused}, TrialState.COMPLETE, value)
+        return self._finish(ticket, {"state": "done", "reused": reused}, TrialState.COMPLETE, value)
 
     def failed(self, ticket: int, message: str) -> bool:
         """Say that a ticket's stretch cannot be trained; False if it has been taken away meanwhile."""
         return self._finish(ticket, {"state": "failed", "message": message}, TrialState.FAIL)
 
-    def give_back(self, ticket: int, *, lost: bool, message: str = "") -> bool:
+    def give_back(self, ticket: int, *, crashed: bool, message: str = "") -> bool:
         """Say that somebody else may train a ticket's stretch; False if it has been taken away meanwhile.
 
         Args:
             ticket: its id.
-            lost: whether its process died, which is not tried again for ever; else it was left in good order.
+            crashed: whether training crashed, which is not tried again for ever; else its worker left it.
             message: what is known.
         """
-        return self._finish(ticket, {"state": "lost" if lost else "left", "message": message}, TrialState.FAIL)
+        return self._finish(ticket, {"state": "lost" if crashed else "left", "message": message}, TrialState.FAIL)
 
     def drop(self, ticket: int) -> bool:
         """Say that a ticket's stretch is not to be trained; False if somebody has it, or it has ended."""
-        return self._end(ticket, TrialState.PRUNED)
+        return self._take(ticket) and self._end(ticket, TrialState.PRUNED)
+
+    def beat(self, ticket: int, said: str) -> None:
+        """Note what the owner of a ticket says to show that it lives."""
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(ticket, _BEAT, said)
+
+    def last_beat(self, ticket: int) -> str:
+        """Return what the owner of a ticket said last; empty for nothing."""
+        return str(self.storage.get_trial(ticket).user_attrs.get(_BEAT, ""))
 
     def report(self, configuration: Configuration, rung: int, value: float) -> None:
         """Note the mean of a configuration at a rung."""
         if rung not in configuration.rungs:
-            try:
+            with suppress(UpdateFinishedTrialError):
                 self.storage.set_trial_intermediate_value(configuration.id, rung, value)
-            except UpdateFinishedTrialError:
-                return
 
     def begin(self, configuration: Configuration) -> None:
-        """Note that training of a configuration has begun, so that Optuna does not count it as waiting."""
-        try:
-            self.storage.set_trial_state_values(configuration.id, TrialState.RUNNING)
-        except UpdateFinishedTrialError:
-            return
+        """Note that training of a configuration begins, so that Optuna does not count it as waiting."""
+        self._take(configuration.id)
 
     def conclude(self, configuration: Configuration, value: float | None, *, pruned: bool = False) -> None:
         """Note that nothing is left to be trained of a configuration.
@@ -282,6 +301,20 @@ class Board:
             for other in self.tickets()
         )
 
+    def _firsts(self) -> list[FrozenTrial]:
+        """Return the first trial of each configuration, in the order of their numbers."""
+        found: dict[int, FrozenTrial] = {}
+        for trial in self.storage.get_all_trials(self._configurations, deepcopy=False):
+            found.setdefault(trial.user_attrs[_NUMBER], trial)
+        return [found[number] for number in sorted(found)]
+
+    def _take(self, trial: int) -> bool:
+        """Take a trial that waits, which only one of several can."""
+        try:
+            return self.storage.set_trial_state_values(trial, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return False
+
     def _finish(self, ticket: int, result: dict[str, Any], state: TrialState, value: float | None = None) -> bool:
         try:
             self.storage.set_trial_user_attr(ticket, _RESULT, result)
@@ -292,10 +325,16 @@ class Board:
     def _end(self, trial: int, state: TrialState, value: float | None = None) -> bool:
         """Bring a trial to its end, which only one of several can."""
         try:
-            self.storage.set_trial_state_values(trial, state, None if value is None else [value])
+            return self.storage.set_trial_state_values(trial, state, None if value is None else [value])
         except UpdateFinishedTrialError:
             return False
-        return True
+
+
+def _begun(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial for a sampler to learn from: what waits is as good as begun, and must not be handed out again."""
+    if trial.state != TrialState.WAITING:
+        return trial
+    return create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
 
 
 def _ticket(trial: FrozenTrial) -> Ticket:
@@ -314,20 +353,20 @@ def _ticket(trial: FrozenTrial) -> Ticket:
         # Of two that end a ticket at once, one writes the result and the other may end it: then nothing was trained.
         state=states.get(trial.state) or _GIVEN_UP.get(result.get("state"), "lost"),
         owner=Owner.parse(attributes.get(_OWNER, "")),
-        directory=attributes.get(_PLACE),
+        directory=result.get("reused") or attributes.get(_PLACE),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         message=result.get("message", ""),
         reused=bool(result.get("reused")),
     )
 
 
-def _configuration(trial: FrozenTrial) -> Configuration:
+def _configuration(number: int, trial: FrozenTrial) -> Configuration:
     complete = trial.state == TrialState.COMPLETE
     return Configuration(
         id=trial._trial_id,
-        number=trial.number,
+        number=number,
         labels=dict(trial.params),
-        ready=bool(trial.user_attrs.get(_READY)),
+        ready=not trial.user_attrs[_EXCLUDED],
         finished=trial.state.is_finished(),
         value=trial.value if complete else None,
         pruned=trial.state == TrialState.PRUNED,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from dnntrain.errors import DnntrainError
+from dnntrain.errors import DnntrainError, StoreError, UsageError
 from dnntrain.spec import dump
 from dnntrain.store import RunDirectory, SweepDirectory
 from dnntrain.store.naming import new_name
-from dnntrain.sweep.board import Board, Configuration, Stretch, Ticket
+from dnntrain.sweep.board import LIVE, Board, Configuration, Stretch, Ticket
 from dnntrain.sweep.earlier import Earlier, figure
 from dnntrain.sweep.engines.base import Engine, Job, Outcome
-from dnntrain.sweep.leases import FileBeats, Heart, Owner, Watch
+from dnntrain.sweep.leases import Beats, Heart, Owner, Watch
 from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.results import rows
 
 PAUSE_S: Final = 0.5
 """How long a worker without work waits before it looks again."""
+
+MOST_EXCLUDED: Final = 500
+"""So many excluded suggestions in a row, and nothing else is to be expected."""
+
+_UNBEGUN: Final = ("waiting", "superfluous")
 
 Kind = Literal["begun", "reused", "done", "paused", "failed", "lost", "pruned", "concluded"]
 
@@ -75,7 +82,7 @@ class Conductor:
         directory: SweepDirectory,
         board: Board,
         engine: Engine,
-        beats: FileBeats,
+        beats: Beats,
         *,
         earlier: Earlier | None,
         observer: Observer,
@@ -93,7 +100,10 @@ class Conductor:
         self._watch = watch or Watch(beats)
         self._earlier = earlier
         self._observer = observer
+        self._by_stretch: Mapping[Stretch, list[Ticket]] = {}
+        self._identities: dict[int, str] = {}
         self._me = Owner.me()
+        self._written: list[dict[str, Any]] | None = None
         self._started = time.monotonic()
 
     def run(self) -> None:
@@ -111,18 +121,23 @@ class Conductor:
                 for outcome in self._engine.close():
                     self._settle(outcome)
                 for ticket in list(self.held):
-                    self._release(ticket, lost=False)
+                    self._release(ticket)
+                self._read()
                 self._write_runs()
 
     def _step(self) -> bool:
         """Do what can be done now, then wait for something to happen; return whether the sweep is finished."""
         self.advance()
         self._observer.on_tick(self)
+        claimed = False
         while len(self.held) < self._engine.slots and (ticket := self.board.claim(self._me)) is not None:
+            claimed = True
             self._begin(ticket)
         if not self.held and self._is_finished():
+            self._observer.on_tick(self)
             return True
-        for outcome in self._engine.wait(PAUSE_S):
+        # A run that was there already leaves its slot free, and then there may be more to begin at once.
+        for outcome in self._engine.wait(0.0 if claimed else PAUSE_S):
             self._settle(outcome)
         return False
 
@@ -136,103 +151,126 @@ class Conductor:
             self._read()
         if self._ask() or (self._ends_early() and self._drop_unbegun()):
             self._read()
-        self._room = self._engine.slots - sum(ticket.state == "waiting" for ticket in self.tickets)
-        means = {each.number: self._reached(each.number) for each in self.configurations if each.ready}
-        self._table = {number: each for number, each in means.items() if each}
-        idle = not any(ticket.state in ("waiting", "running") for ticket in self.tickets)
-        unbegun = [c for c in self.configurations if not c.finished and c.number not in self._begun]
-        self._more = not idle or not self._nothing_is_asked() or (bool(unbegun) and not self._ends_early())
-        changed = [self._advance(configuration) for configuration in self.configurations if not configuration.finished]
-        if not self._more and not any(changed):
-            for configuration in self.configurations:
-                if configuration.ready and not configuration.finished:
-                    self._give_up(configuration)
+        standings: dict[int, list[float | None]] = {}
+        waiting: dict[int, int] = {}
+        for configuration in self.configurations:
+            number = configuration.number
+            if not configuration.ready:
+                continue
+            if configuration.finished:
+                standings[number] = _figures(configuration)
+                continue
+            standings[number] = self._means(configuration)
+            if None in standings[number]:
+                self._conclude(configuration, None)
+            elif len(standings[number]) == len(self.plan.rungs(number)):
+                self._conclude(configuration, standings[number][-1])
+            else:
+                waiting[number] = len(standings[number])
+        self._send_on(waiting, {number: figures for number, figures in standings.items() if figures})
+        self._write_runs()
+
+    def _means(self, configuration: Configuration) -> list[float | None]:
+        """Return the mean of a configuration at each rung that all of its runs have reached; None where one failed."""
+        means: list[float | None] = []
+        for rung in range(len(self.plan.rungs(configuration.number))):
+            tickets = [self._standing(stretch) for stretch in self.plan.stretches(configuration.number, rung)]
+            ended = [ticket for ticket in tickets if ticket is not None and ticket.state in ("done", "failed", "lost")]
+            values = [ticket.value for ticket in ended if ticket.value is not None]
+            if len(ended) < len(tickets):
+                break
+            if len(values) < len(tickets):
+                return [*means, None]
+            means.append(fmean(values))
+            self.board.report(configuration, rung, fmean(values))
+        return means
+
+    def _send_on(self, waiting: Mapping[int, int], standings: Mapping[int, list[float | None]]) -> None:
+        """Add the tickets that are missing: of what is in training, then of what may train on, then of what may begin.
+
+        Args:
+            waiting: the configurations that are not finished, each with the rung that it has yet to reach.
+            standings: what each configuration came to at the rungs before.
+        """
+        training = [n for n, rung in waiting.items() if any(map(self._is_begun, self.plan.stretches(n, rung)))]
+        for number in training:
+            self._add_missing(number, waiting[number])
+        unbegun = [n for n in waiting if n not in self._begun and n not in training and not self._ends_early()]
+        at_rungs = [n for n, rung in waiting.items() if rung > 0 and n not in training]
+        more = bool(training or unbegun) or not self._nothing_is_asked()
+        pruner = self.plan.pruner
+        sent = pruner.queue(at_rungs, standings, more=more) if pruner is not None and at_rungs else []
+        for number in sent:
+            self._add_missing(number, waiting[number])
+        if pruner is not None and (pruner.final or not (more or sent)):
+            for number in at_rungs:
+                if number not in sent:
+                    self._give_up(self.configurations[number])
+        busy = len(self.held) + sum(ticket.state == "waiting" for ticket in self.tickets) + len(sent)
+        for number in unbegun[: max(0, self._engine.slots - busy)]:
+            self.board.begin(self.configurations[number])
+            self._add_missing(number, 0)
 
     def _read(self) -> None:
         self.configurations, self.tickets = self.board.configurations(), self.board.tickets()
-        self._by_stretch: dict[Stretch, list[Ticket]] = defaultdict(list)
+        by_stretch: dict[Stretch, list[Ticket]] = defaultdict(list)
         for ticket in self.tickets:
-            self._by_stretch[ticket.stretch].append(ticket)
-        idle = ("waiting", "superfluous")
-        self._begun = {ticket.stretch.configuration for ticket in self.tickets if ticket.state not in idle}
+            if ticket.state != "superfluous":
+                by_stretch[ticket.stretch].append(ticket)
+        self._by_stretch = by_stretch
+        self._begun = {ticket.stretch.configuration for ticket in self.tickets if ticket.state not in _UNBEGUN}
 
     def _take_back(self, ticket: Ticket) -> bool:
         """Free a ticket whose worker is dead."""
         if ticket.id in self.held or not self._watch.is_dead(ticket.id, ticket.owner):
             return False
-        if not self.board.give_back(ticket.id, lost=True, message="its worker died"):
+        if not self.board.give_back(ticket.id, crashed=False, message="its worker died"):
             return False
+        self._beats.forget(ticket.id)
         self._tell("lost", ticket, message="its worker died; it is taken up again")
         return True
 
     def _ask(self) -> bool:
-        """Have another configuration made up, where results are looked at and a worker would be idle."""
-        wanted = self.plan.wanted
-        if self.plan.listed or self._ends_early() or sum(c.ready for c in self.configurations) >= wanted:
+        """Add a configuration where a slot would stay empty; return whether any was added."""
+        busy = len(self.held) + sum(ticket.state == "waiting" for ticket in self.tickets)
+        unbegun = sum(c.ready and not c.finished and c.number not in self._begun for c in self.configurations)
+        if busy + unbegun >= self._engine.slots or self._nothing_is_asked():
             return False
-        if len(self.held) >= self._engine.slots or any(ticket.state == "waiting" for ticket in self.tickets):
-            return False
-        self.board.ask(self.plan.sampler(len(self.configurations)), self.plan.space.suggest)
-        return True
+        plan, number = self.plan, len(self.configurations)
+        if plan.listed:
+            point = plan.space.sample(plan.method, plan.sweep.seed, number)
+            self.board.add_configuration(number, point.labels, plan.space.distributions())
+            return True
+        for each in range(number, number + MOST_EXCLUDED):
+            self.board.ask(each, plan.sampler(each), plan.space.suggest)
+            if self.board.configurations()[each].ready:
+                return True
+        raise UsageError(f"the last {MOST_EXCLUDED} configurations that were suggested are all excluded: exclude fewer")
 
     def _nothing_is_asked(self) -> bool:
         """Whether no configuration will be added any more."""
-        return self.plan.listed or self._ends_early() or sum(c.ready for c in self.configurations) >= self.plan.wanted
-
-    def _advance(self, configuration: Configuration) -> bool:
-        """Add the tickets of a configuration that are missing, or conclude it; return whether anything was written."""
-        if not configuration.ready:
-            return False
-        number, reached = configuration.number, self._table.get(configuration.number, [])
-        for rung, mean in enumerate(reached):
-            if mean is None:
-                self._conclude(configuration, None)
-                return True
-            self.board.report(configuration, rung, mean)
-        if len(reached) == len(self.plan.rungs(number)):
-            self._conclude(configuration, reached[-1])
-            return True
-        # Who was let go on goes on, whatever the others have come to since.
-        going = any(self._by_stretch.get(stretch) for stretch in self.plan.stretches(number, len(reached)))
-        return (not reached or going or self._goes_on(number)) and self._add_missing(configuration, len(reached))
-
-    def _reached(self, number: int) -> list[float | None]:
-        """Return the means of a configuration at the rungs that all of its runs have reached; None for a failure."""
-        means: list[float | None] = []
-        for rung in range(len(self.plan.rungs(number))):
-            tickets = [self._standing(stretch) for stretch in self.plan.stretches(number, rung)]
-            if any(ticket is not None and ticket.state in ("failed", "lost") for ticket in tickets):
-                return [*means, None]
-            values = [ticket.value for ticket in tickets if ticket is not None and ticket.value is not None]
-            if len(values) < len(tickets):
-                break
-            means.append(fmean(values))
-        return means
+        return self._ends_early() or sum(c.ready for c in self.configurations) >= self.plan.wanted
 
     def _standing(self, stretch: Stretch) -> Ticket | None:
         """Return the ticket that stands for a stretch; a lost one only if it is not tried again."""
         tickets = self._by_stretch.get(stretch, [])
         for ticket in tickets:
-            if ticket.state in ("waiting", "running", "done", "failed"):
+            if ticket.state in LIVE:
                 return ticket
         lost = [ticket for ticket in tickets if ticket.state == "lost"]
         return lost[-1] if len(lost) > self.plan.retries else None
 
-    def _add_missing(self, configuration: Configuration, rung: int) -> bool:
-        """Add tickets; of a configuration that is not begun yet, only where there are workers here to take them."""
-        begun = rung > 0 or configuration.number in self._begun
-        if not begun and (self._room <= 0 or self._ends_early()):
-            return False
-        added = 0
-        for stretch in self.plan.stretches(configuration.number, rung):
+    def _is_begun(self, stretch: Stretch) -> bool:
+        """Whether a stretch was ever to be trained: then it stays so, whatever others came to since."""
+        return stretch in self._by_stretch
+
+    def _add_missing(self, number: int, rung: int) -> None:
+        """Add the tickets that a configuration lacks to reach a rung."""
+        for stretch in self.plan.stretches(number, rung):
             if self._standing(stretch) is None:
-                earlier = [t.directory for t in self.tickets if t.stretch.run == stretch.run and t.directory]
-                self.board.add_ticket(stretch, directory=earlier[-1] if earlier else None)
-                added += 1
-        if added and not begun:
-            self.board.begin(configuration)
-        self._room -= added
-        return added > 0
+                # A run of somebody else's that was found is found again.
+                earlier = [t.directory for t in self.tickets if t.stretch.run == stretch.run and not t.reused]
+                self.board.add_ticket(stretch, directory=next(filter(None, reversed(earlier)), None))
 
     def _drop_unbegun(self) -> bool:
         """Take away what waits of configurations that nobody has begun, once none is to be begun any more."""
@@ -243,15 +281,6 @@ class Conductor:
         ]
         return any([self.board.drop(ticket.id) for ticket in unbegun])
 
-    def _goes_on(self, number: int) -> bool:
-        """Whether a configuration that stands at a rung is trained further now."""
-        pruner = self.plan.pruner
-        if pruner is None or pruner.goes_on(number, self._table, more=self._more):
-            return True
-        if pruner.final:
-            self._give_up(self.configurations[number])
-        return False
-
     def _give_up(self, configuration: Configuration) -> None:
         self.board.conclude(configuration, None, pruned=True)
         self._observer.on_event(Event("pruned", configuration.number))
@@ -259,13 +288,15 @@ class Conductor:
     def _conclude(self, configuration: Configuration, mean: float | None) -> None:
         self.board.conclude(configuration, mean)
         self._observer.on_event(Event("concluded", configuration.number, value=mean))
-        self._write_runs()
 
     def _begin(self, ticket: Ticket) -> None:
         """Have a ticket trained, unless its run is there already, or cannot be."""
         self.held[ticket.id] = ticket
         self._heart.hold(ticket.id)
         stretch = ticket.stretch
+        if stretch.configuration >= len(self.configurations):
+            # Another worker has added it since this one looked.
+            self._read()
         until = self.plan.rungs(stretch.configuration)[stretch.rung]
         try:
             spec, identity = self.plan.run(self.configurations[stretch.configuration], stretch)
@@ -274,18 +305,27 @@ class Conductor:
             self._forget(ticket.id)
             self._tell("failed", ticket, message=str(error))
             return
-        found = self._earlier.find(identity) if self._earlier is not None and ticket.directory is None else None
-        if found is not None:
-            self.board.place(ticket.id, self.directory.relative(found))
-            value = figure(found, self.plan.metric, until=until)
-            self.board.done(ticket.id, value, reused=True)
-            self._forget(ticket.id)
-            self._tell("reused", ticket, value=value)
+        if ticket.directory is None and self._reuse(ticket, identity, until):
             return
+        self._identities[ticket.id] = identity
         place = ticket.directory or f"{SweepDirectory.FOLDER}/{new_name(spec.name)}"
         self.board.place(ticket.id, place)
         self._engine.submit(Job(ticket.id, dump(spec), self._path(place), until, self.plan.plugins))
         self._tell("begun", ticket)
+
+    def _reuse(self, ticket: Ticket, identity: str, until: int | None) -> bool:
+        """Take the figure of a run that is there already; return whether there is one, undamaged."""
+        found = None if self._earlier is None else self._earlier.find(identity)
+        if found is None:
+            return False
+        try:
+            value = figure(found, self.plan.metric, until=until)
+        except StoreError:
+            return False
+        self.board.done(ticket.id, value, reused=self.directory.relative(found))
+        self._forget(ticket.id)
+        self._tell("reused", ticket, value=value)
+        return True
 
     def _path(self, place: str) -> Path:
         return self.directory.path / place
@@ -293,23 +333,33 @@ class Conductor:
     def _settle(self, outcome: Outcome) -> None:
         """Write down how a job came out."""
         ticket = self.board.ticket(outcome.key)
-        if outcome.ending in ("ended", "paused"):
+        ending, message, value = outcome.ending, outcome.message, None
+        if ending in ("ended", "paused"):
             until = self.plan.rungs(ticket.stretch.configuration)[ticket.stretch.rung]
-            value = figure(RunDirectory(self._path(ticket.directory or "")), self.plan.metric, until=until)
-            self.board.done(ticket.id, value)
-            self._tell("done" if outcome.ending == "ended" else "paused", ticket, value=value)
-        elif outcome.ending == "failed":
-            self.board.failed(ticket.id, outcome.message)
-            self._tell("failed", ticket, message=outcome.message)
+            try:
+                value = figure(RunDirectory(self._path(ticket.directory or "")), self.plan.metric, until=until)
+            except StoreError as error:
+                ending, message = "crashed", str(error)
+        if ending in ("ended", "paused"):
+            told = self.board.done(ticket.id, value)
+        elif ending == "failed":
+            told = self.board.failed(ticket.id, message)
         else:
-            lost = outcome.ending == "crashed"
-            self.board.give_back(ticket.id, lost=lost, message=outcome.message)
-            if lost:
-                self._tell("lost", ticket, message=outcome.message)
+            if ending == "crashed":
+                tries = 1 + sum(each.state == "lost" for each in self._by_stretch.get(ticket.stretch, []))
+                message = f"try {tries} of {1 + self.plan.retries}: {message}"
+            told = self.board.give_back(ticket.id, crashed=ending == "crashed", message=message)
         self._forget(ticket.id)
+        # Of a ticket that was taken away, as if this process had died, somebody else will tell.
+        identity = self._identities.pop(ticket.id, "")
+        if told and ending == "ended" and self._earlier is not None:
+            self._earlier.add(identity, RunDirectory(self._path(ticket.directory or "")))
+        if told and ending != "interrupted":
+            kinds: Mapping[str, Kind] = {"ended": "done", "paused": "paused", "failed": "failed", "crashed": "lost"}
+            self._tell(kinds[ending], ticket, value=value, message=message)
 
-    def _release(self, ticket: int, *, lost: bool) -> None:
-        self.board.give_back(ticket, lost=lost)
+    def _release(self, ticket: int) -> None:
+        self.board.give_back(ticket, crashed=False)
         self._forget(ticket)
 
     def _forget(self, ticket: int) -> None:
@@ -328,22 +378,28 @@ class Conductor:
             return True
         if self.plan.patience is None:
             return False
-        values = [each.value for each in self.configurations if each.finished and each.value is not None]
-        if not values:
-            return False
-        best = values.index(min(values) if self.plan.better == "min" else max(values))
-        return len(values) - 1 - best >= self.plan.patience
+        sign = 1.0 if self.plan.better == "min" else -1.0
+        ended = [each for each in self.configurations if each.ready and each.finished]
+        losses = [math.inf if each.value is None else sign * each.value for each in ended]
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.plan.patience
 
     def _is_finished(self) -> bool:
         self._read()
-        if any(ticket.state in ("waiting", "running") for ticket in self.tickets):
+        if any(ticket.state in ("waiting", "running") for ticket in self.tickets) or not self._nothing_is_asked():
             return False
-        left = [c for c in self.configurations if c.ready and not c.finished]
-        if self._ends_early():
-            return not any(configuration.number in self._begun for configuration in left)
-        return not left and self._nothing_is_asked()
+        left = [each for each in self.configurations if each.ready and not each.finished]
+        return not any(each.number in self._begun or not self._ends_early() for each in left)
 
     def _write_runs(self) -> None:
-        """Write the table of the runs as things stand."""
-        self._read()
-        self.directory.write_runs(rows(self.configurations, self.tickets))
+        """Write the table of the runs as things stand, if it has changed."""
+        table = rows(self.configurations, self.tickets)
+        if table != self._written:
+            self.directory.write_runs(table)
+            self._written = table
+
+
+def _figures(configuration: Configuration) -> list[float | None]:
+    """Return what an ended configuration came to at each rung; a failed one has nothing at the next one."""
+    figures: list[float | None] = [configuration.rungs[rung] for rung in sorted(configuration.rungs)]
+    failed = configuration.value is None and not configuration.pruned
+    return [*figures, None] if failed else figures

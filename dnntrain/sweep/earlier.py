@@ -27,6 +27,10 @@ class Earlier:
                 if directory.status() in ("completed", "stopped") and (found := _identity(environment)):
                     self._found.setdefault(found, directory)
 
+    def add(self, identity: str, directory: RunDirectory) -> None:
+        """Take note of a run that has come to its end just now."""
+        self._found.setdefault(identity, directory)
+
     def find(self, identity: str) -> RunDirectory | None:
         """Return a run that has this identity and has come to its end."""
         return self._found.get(identity)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from dnntrain.errors import StoreError
 from dnntrain.store import write_atomic
+from dnntrain.sweep.storage import explained
+
+if TYPE_CHECKING:
+    from dnntrain.sweep.board import Board
+
+_log = logging.getLogger(__name__)
 
 BEAT_S: Final = 5.0
 """How often a living owner says so."""
@@ -25,7 +31,7 @@ GRACE_S: Final = 60.0
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: its machine, since when that runs, its number, and when it was started.
+    """A process: its machine, since when and in which container that runs, its number, and when it was started.
 
     Numbers of processes are used again, and machines are started again; all together name one process for ever.
     """
@@ -53,10 +59,13 @@ class Owner:
 
     @property
     def gone(self) -> bool | None:
-        """Whether the process is no more; None where this machine cannot know."""
-        if self.host != socket.gethostname():
+        """Whether the process is no more; None where this process cannot see it.
+
+        Names of machines are not always their own, so a process of another start of this machine is not taken for dead.
+        """
+        if (self.host, self.boot) != (socket.gethostname(), _boot()):
             return None
-        return self.boot != _boot() or _started(self.pid) != self.started
+        return _started(self.pid) != self.started
 
 
 class Beats(Protocol):
@@ -67,6 +76,36 @@ class Beats(Protocol):
 
     def last(self, key: int) -> str:
         """Return what was said last; empty for nothing."""
+
+    def forget(self, key: int) -> None:
+        """Remove the lease of what has ended."""
+
+
+class StorageBeats:
+    """A word on each ticket, for workers that share nothing but a database.
+
+    Args:
+        board: holds the tickets; keys are their ids.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def beat(self, key: int, count: int) -> None:
+        """Say so once more.
+
+        Raises:
+            StoreError: the database fails.
+        """
+        with explained():
+            self._board.beat(key, f"{Owner.me()} {count}")
+
+    def last(self, key: int) -> str:
+        """Return what was said last; empty for nothing."""
+        return self._board.last_beat(key)
+
+    def forget(self, key: int) -> None:
+        """Leave it: the ticket has ended, and says so."""
 
 
 class FileBeats:
@@ -85,7 +124,10 @@ class FileBeats:
         Raises:
             StoreError: the file cannot be written.
         """
-        self._folder.mkdir(exist_ok=True)
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {self._folder}: {error.strerror or error}") from error
         write_atomic(self._folder / str(key), lambda file: file.write(f"{Owner.me()} {count}\n".encode()))
 
     def last(self, key: int) -> str:
@@ -131,18 +173,17 @@ class Watch:
 class Heart:
     """Says for as long as it beats that this process lives, for everything that it holds.
 
+    A beat that cannot be given is a warning: others may then take this process for dead, which costs time but spoils
+    nothing, and the next beat may go well.
+
     Args:
         beats: where.
         every: seconds between two beats.
-        on_failure: told when a beat could not be given.
     """
 
-    def __init__(
-        self, beats: Beats, *, every: float = BEAT_S, on_failure: Callable[[Exception], None] = lambda error: None
-    ) -> None:
+    def __init__(self, beats: Beats, *, every: float = BEAT_S) -> None:
         self._beats = beats
         self._every = every
-        self._on_failure = on_failure
         self._held: dict[int, int] = {}
         self._guard = threading.Lock()
         self._end = threading.Event()
@@ -158,12 +199,12 @@ class Heart:
 
     def hold(self, key: int) -> None:
         """Begin to say so for one thing."""
-        self._beats.beat(key, 0)
         with self._guard:
+            self._beats.beat(key, 0)
             self._held[key] = 0
 
     def drop(self, key: int) -> None:
-        """Say no more."""
+        """Say no more; nothing is being said any more when this returns."""
         with self._guard:
             self._held.pop(key, None)
 
@@ -172,19 +213,18 @@ class Heart:
             with self._guard:
                 for key in self._held:
                     self._held[key] += 1
-                held = dict(self._held)
-            for key, count in held.items():
-                try:
-                    self._beats.beat(key, count)
-                except (OSError, StoreError) as error:
-                    self._on_failure(error)
+                    try:
+                        self._beats.beat(key, self._held[key])
+                    except StoreError as error:
+                        _log.warning("this worker cannot say that it lives: %s", error)
 
 
 @cache
 def _boot() -> str:
-    """Return what names this run of this machine."""
+    """Return what names this run of this machine, and the container within which it numbers processes."""
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{namespace}"
     return "-"
 
 

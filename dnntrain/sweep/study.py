@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from dnntrain import interruption
-from dnntrain.errors import LockedError, UsageError
+from dnntrain.errors import StoreError, UsageError, shorten, suggest
+from dnntrain.parts.plugins import loaded_files
 from dnntrain.spec import Draft, dump
-from dnntrain.store import SweepDirectory, lock
+from dnntrain.store import SweepDirectory
 from dnntrain.sweep.board import Board
 from dnntrain.sweep.conductor import Conductor, Observer
 from dnntrain.sweep.configurations import check_space
 from dnntrain.sweep.earlier import Earlier
 from dnntrain.sweep.engines.base import Engine
-from dnntrain.sweep.leases import FileBeats
+from dnntrain.sweep.leases import Beats, FileBeats, StorageBeats
 from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.results import Result, result
-from dnntrain.sweep.storage import open_storage
+from dnntrain.sweep.storage import explained, open_storage, studies, without_password
 
-_FILLING: Final = "filling"
+_TEXT: Final = "sweep"
+_PLUGINS: Final = "plugins"
 
 
 class Study:
@@ -31,16 +34,28 @@ class Study:
         storage: URL of the database that keeps its state; the journal in the directory unless given.
 
     Raises:
-        UsageError: the directory holds no sweep.
+        UsageError: the directory holds no sweep, or its state is elsewhere, or a plugin is missing.
         SpecError: its file is wrong.
         StoreError: its state cannot be read.
     """
 
     def __init__(self, directory: SweepDirectory, *, storage: str | None = None) -> None:
         self.directory = directory
+        name = _name(directory, storage)
         source = str(directory.path / directory.SWEEP)
-        self.plan = Plan.read(directory.sweep_text(), source=source, folder=directory.path)
-        self._board = Board(open_storage(directory.journal, storage), directory.name, better=self.plan.better)
+        with explained():
+            opened = open_storage(directory.journal, storage)
+            there = studies(opened)
+            # A directory can be renamed; its journal holds one sweep.
+            name = (there[0] if there else directory.name) if name is None else name
+            if storage is not None and name not in there:
+                raise _unknown(name, there, storage)
+            if name in there:
+                noted = opened.get_study_user_attrs(opened.get_study_id_from_name(name))
+                _refuse_missing(noted.get(_PLUGINS, {}), loaded_files())
+            self.plan = Plan.read(directory.sweep_text(), source=source, folder=directory.path)
+            self.board = Board(opened, name, better=self.plan.better)
+        self._beats: Beats = FileBeats(directory.leases) if storage is None else StorageBeats(self.board)
 
     @classmethod
     def begin(cls, draft: Draft, *, runs: Path, storage: str | None = None) -> Study:
@@ -49,13 +64,51 @@ class Study:
         Raises:
             SpecError: every mistake of every configuration, at once.
             UsageError: the sweep has no end, or a name that no folder can have.
-            StoreError: the directory cannot be made.
+            StoreError: the directory cannot be made, or the database cannot be opened.
         """
         plan = Plan(draft)
         check_space(draft, plan.space)
         plan.wanted  # noqa: B018 - raises where there is no end
-        directory = SweepDirectory.create(runs, plan.base.name)
+        with explained():
+            opened = None if storage is None else open_storage(Path(), storage)
+            directory = SweepDirectory.create(runs, plan.base.name)
+            board = Board(opened or open_storage(directory.journal), directory.name, better=plan.better)
+            board.note(_TEXT, dump(plan.base))
+            board.note(_PLUGINS, dict(plan.plugins))
+        if storage is not None:
+            directory.write_storage(without_password(storage), directory.name)
         directory.write_sweep(dump(plan.base))
+        return cls(directory, storage=storage)
+
+    @classmethod
+    def join(cls, storage: str, name: str, *, runs: Path) -> Study:
+        """Work on a sweep that was begun elsewhere, by its database alone.
+
+        Its runs land in a folder of the sweep's name here. A run that was begun on another machine starts over here,
+        as its checkpoints are there.
+
+        Args:
+            storage: URL of the database.
+            name: of the sweep.
+            runs: the folder in which the sweep's directory is made.
+
+        Raises:
+            UsageError: there is no such sweep, or a plugin is missing.
+            StoreError: the database cannot be read, or the directory cannot be made.
+        """
+        with explained():
+            opened = open_storage(Path(), storage)
+            there = studies(opened)
+            if name not in there or Path(name).name != name:
+                raise _unknown(name, there, storage)
+            noted = opened.get_study_user_attrs(opened.get_study_id_from_name(name))
+        directory = SweepDirectory(runs / name)
+        try:
+            directory.runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {directory.runs}: {error.strerror or error}") from error
+        directory.write_storage(without_password(storage), name)
+        directory.write_sweep(str(noted[_TEXT]))
         return cls(directory, storage=storage)
 
     def work(self, engine: Engine, *, observer: Observer, fresh: bool = False) -> Result:
@@ -70,38 +123,25 @@ class Study:
             Interrupted: a signal asked for the end.
             StoreError: the sweep's state cannot be read or written.
         """
-        with interruption.listening():
-            self._fill()
+        with interruption.listening(), explained():
             earlier = None if fresh else Earlier(self.directory.path.parent)
             conductor = Conductor(
-                self.plan,
-                self.directory,
-                self._board,
-                engine,
-                FileBeats(self.directory.leases),
-                earlier=earlier,
-                observer=observer,
+                self.plan, self.directory, self.board, engine, self._beats, earlier=earlier, observer=observer
             )
             conductor.run()
             return self.result()
 
     def result(self) -> Result:
-        """Return what has come of the sweep so far, and write the best configuration down."""
-        found = result(self.plan, self._board.configurations(), self._board.tickets())
+        """Return what has come of the sweep so far, and write the best configuration down.
+
+        Raises:
+            StoreError: the sweep's state cannot be read.
+        """
+        with explained():
+            found = result(self.plan, self.board.configurations(), self.board.tickets())
         if found.best is not None:
             self.directory.write_best(found.best)
         return found
-
-    def _fill(self) -> None:
-        """Add the configurations that follow from their numbers alone; one worker does, and again if it died."""
-        if not self.plan.listed:
-            return
-        with suppress(LockedError), lock.hold(self.directory.path / _FILLING):
-            distributions = self.plan.space.distributions()
-            there = len(self._board.configurations())
-            for number, point in enumerate(self.plan.points()):
-                if number >= there:
-                    self._board.add_configuration(point.labels, distributions)
 
 
 def find(study: str, runs: Path) -> SweepDirectory:
@@ -114,3 +154,37 @@ def find(study: str, runs: Path) -> SweepDirectory:
         with suppress(UsageError):
             return SweepDirectory.find(path)
     raise UsageError(f"there is no sweep {study}: name the directory that dnntrain sweep has made")
+
+
+def _name(directory: SweepDirectory, storage: str | None) -> str | None:
+    """Return by which name a database knows a sweep; None where the journal keeps its state.
+
+    Raises:
+        UsageError: its state is not where it is looked for.
+    """
+    kept = directory.storage()
+    if kept is None and storage is not None:
+        raise UsageError(f"{directory.path} keeps its state itself, in {directory.JOURNAL}: leave out --storage")
+    if kept is not None and storage is None:
+        raise UsageError(f"the state of {directory.path} is kept in a database: add --storage {kept[0]}")
+    return None if kept is None else kept[1]
+
+
+def _unknown(name: str, there: list[str], storage: str) -> UsageError:
+    known = [each for each in there if f"{each}/runs" in there]
+    return UsageError(f"{without_password(storage)} holds no sweep {shorten(name)}: {suggest(name, known)}")
+
+
+def _refuse_missing(wanted: Mapping[str, str], loaded: Mapping[str, str]) -> None:
+    """See that every local file that registered parts when the sweep was begun does so here.
+
+    Files that a database or a directory names are never loaded for that: whoever starts a worker says which.
+
+    Raises:
+        UsageError: one is missing, or is another one here.
+    """
+    for path, digest in wanted.items():
+        if digest not in loaded.values():
+            raise UsageError(
+                f"the sweep was begun with the plugin {shorten(path)}, which is not loaded here, or changed"
+            )

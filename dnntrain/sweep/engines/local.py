@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Final
 
 from dnntrain import interruption
@@ -16,7 +18,8 @@ from dnntrain.sweep.engines.base import Job, Outcome
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _GRACE_S: Final = 60.0
-"""How long a worker has to save its state once it was asked to end."""
+"""How long the workers have to save their state once they were asked to end."""
+_LEAVE: Final = "leave"
 
 
 @dataclass
@@ -40,9 +43,8 @@ class Local:
     def __init__(self, workers: int, *, threads: int | None = None, gpus: int = 0) -> None:
         self.slots = workers
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
-        self._gpus = gpus
+        self._gpus = _gpus(gpus)
         self._workers: list[_Worker | None] = [None] * workers
-        self._lost: list[Outcome] = []
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker, which is started first if need be.
@@ -55,13 +57,14 @@ class Local:
             raise ValueError("no worker is free")
         worker = self._workers[place] or self._start(place)
         self._workers[place] = worker
-        worker.job = job
         try:
             worker.pipe.send(job)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             # It died while it was idle.
             self._bury(place)
             self.submit(job)
+        else:
+            worker.job = job
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Return the outcomes that have arrived.
@@ -70,34 +73,40 @@ class Local:
             Interrupted: a signal asked for the end; `close` is to be called.
         """
         interruption.check()
-        busy = [worker for worker in self._workers if worker is not None and worker.job is not None]
+        busy = [worker.pipe for worker in self._workers if worker is not None and worker.job is not None]
         if not busy:
             interruption.sleep(timeout)
             return []
-        wait([worker.pipe for worker in busy], min(timeout, 0.5))
+        wait(busy, timeout)
         interruption.check()
         return self._arrived()
 
     def close(self) -> list[Outcome]:
         """Ask all workers to leave their jobs where they can go on; end those that do not."""
-        workers = [worker for worker in self._workers if worker is not None]
-        for worker in workers:
-            if worker.job is not None and worker.process.pid is not None and worker.process.is_alive():
-                os.kill(worker.process.pid, signal.SIGTERM)
-        told = []
-        for worker in workers:
-            if worker.job is not None and wait([worker.pipe], _GRACE_S):
+        told: list[Outcome] = []
+        try:
+            busy = [worker for worker in self._workers if worker is not None and worker.job is not None]
+            for worker in busy:
+                try:
+                    worker.pipe.send(_LEAVE)
+                except (BrokenPipeError, ConnectionResetError):
+                    continue
+            deadline = time.monotonic() + _GRACE_S
+            while (left := deadline - time.monotonic()) > 0:
+                waiting = [w.pipe for w in self._workers if w is not None and w.job is not None]
+                if not waiting:
+                    break
+                wait(waiting, left)
                 told += self._arrived()
-            worker.pipe.close()
-        for worker in workers:
-            worker.process.join(_GRACE_S if worker.job is None else 1.0)
-            if worker.process.is_alive():
+        finally:
+            # Also where the wait was broken off by a second signal.
+            for worker in filter(None, self._workers):
+                worker.pipe.close()
                 worker.process.kill()
                 worker.process.join()
-            if worker.job is not None:
-                told.append(Outcome(worker.job.key, "interrupted"))
-        self._workers = [None] * self.slots
-        return told
+            left_over = [worker.job.key for worker in self._workers if worker is not None and worker.job is not None]
+            self._workers = [None] * self.slots
+        return told + [Outcome(key, "interrupted") for key in left_over]
 
     def _arrived(self) -> list[Outcome]:
         told = []
@@ -115,51 +124,60 @@ class Local:
 
     def _start(self, place: int) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
-        environment = {} if not self._gpus else {"CUDA_VISIBLE_DEVICES": str(place % self._gpus)}
+        environment = {} if not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[place % len(self._gpus)]}
         process = _SPAWN.Process(target=_work, args=(theirs, self._threads, environment), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
 
     def _bury(self, place: int) -> int:
+        """Make room for another process, and return how this one ended."""
         worker, self._workers[place] = self._workers[place], None
         if worker is None:
             return 0
-        worker.process.join()
         worker.pipe.close()
+        worker.process.join()
         return worker.process.exitcode or 0
+
+
+def _gpus(count: int) -> list[str]:
+    """Return by what names so many GPUs are made visible, of those that are visible here."""
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[:count] if visible else [str(number) for number in range(count)]
 
 
 def _work(pipe: Connection, threads: int, environment: dict[str, str]) -> None:
     """Train one job after the other until the pipe is closed."""
     os.environ.update(environment)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Ctrl-C goes to the whole group of processes; the conductor alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
     import torch
 
     from dnntrain.errors import Interrupted
     from dnntrain.sweep.engines.work import do
 
     torch.set_num_threads(threads)
+    jobs: SimpleQueue[Job] = SimpleQueue()
+    with interruption.listening():
+        # Signals go to the whole group of processes; the conductor alone decides what they mean.
+        for number in interruption.SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        threading.Thread(target=_hear, args=(pipe, jobs), daemon=True).start()
+        while True:
+            job = jobs.get()
+            try:
+                outcome = do(job)
+            except Interrupted as interrupted:
+                outcome = Outcome(job.key, "interrupted", str(interrupted))
+            pipe.send(outcome)
+
+
+def _hear(pipe: Connection, jobs: SimpleQueue[Job]) -> None:
+    """Take what the conductor says; once it is gone, end at once: another one will take the job up again."""
     while True:
         try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        try:
-            with interruption.listening(signal.SIGTERM):
-                outcome = do(job)
-        except Interrupted as interrupted:
-            pipe.send(Outcome(job.key, "interrupted", str(interrupted)))
-            return
-        pipe.send(outcome)
-
-
-def _end_with_parent() -> None:
-    """End at once when the conductor is gone: nobody would hear of this job, and another will take it up again."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+            said = pipe.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        if said == _LEAVE:
+            interruption.ask(signal.SIGTERM)
+        else:
+            jobs.put(said)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from typing_extensions import override
 
+from dnntrain import interruption
 from dnntrain.errors import DivergedError, DnntrainError, Interrupted, LockedError, Paused, StoreError
 from dnntrain.sweep.engines.base import Job, Outcome
 from dnntrain.training.hooks import Hook, RunView
+
+LOCKED_S: Final = 2.0
+"""How long to wait before a run that somebody else trains is looked at again."""
 
 
 class Pause(Hook):
@@ -38,14 +43,17 @@ def do(job: Job) -> Outcome:
         load_file(Path(path))
     try:
         experiment = specs.loads(job.text, source=f"{job.directory.name}/spec.yaml")
-        run.take_up(experiment, job.directory, observers=[] if job.until is None else [Pause(job.until)])
+        while True:
+            try:
+                run.take_up(experiment, job.directory, observers=[] if job.until is None else [Pause(job.until)])
+                break
+            except LockedError:
+                # Whoever holds it was taken for dead, and is not; it goes on, and this job with what it leaves.
+                interruption.sleep(LOCKED_S)
     except Paused as paused:
         return Outcome(job.key, "paused", str(paused))
     except Interrupted:
         raise
-    except LockedError as error:
-        # Whoever holds it was taken for dead, and is not.
-        return Outcome(job.key, "interrupted", str(error))
     except DivergedError as error:
         return Outcome(job.key, "failed", str(error))
     except StoreError as error:

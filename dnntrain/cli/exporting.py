@@ -35,8 +35,6 @@ def export_metrics(
             raise UsageError("say where the figures shall go: --csv FILE, --parquet FILE or --track mlflow")
         filters = parse_filters(where or (), tag or (), status or (), since)
         found = collect(sources, filters, runs=runs_dir)
-        if not found.runs:
-            raise UsageError("no run is left; see --where, --tag, --status and --since")
         remarks = found.remarks
         if csv or parquet:
             table = metrics_table(found, spec=spec)

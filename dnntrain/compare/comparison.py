@@ -136,10 +136,8 @@ def compare_runs(
         each_run: compare runs, each a group of its own, so that there is no verdict.
 
     Raises:
-        UsageError: there are no runs, the metric is in none of them, or no such group.
+        UsageError: the metric is in none of the runs, or there is no such group.
     """
-    if not found.runs:
-        raise UsageError("no runs are left to compare: look at the conditions")
     chosen, better = _metric(found.runs, metric)
     groups = [Group((run,), run.id) for run in found.runs] if each_run else grouped(found.runs)
     base = _baseline(groups, baseline)

@@ -48,7 +48,7 @@ def diff_runs(one: RunDirectory, other: RunDirectory) -> RunDiff:
     Raises:
         StoreError: one of them is damaged.
     """
-    summaries = one.summary(), other.summary()
+    summaries = one.sound_summary(), other.sound_summary()
     specs = aligned([{k: v for k, v in summary["spec"].items() if k != "name"} for summary in summaries])
     environments = [_environment(directory) for directory in (one, other)]
     figures = [_figures(summary) for summary in summaries]

@@ -10,11 +10,13 @@ from dnntrain.store.atomic import write_atomic
 from dnntrain.store.directory import SCHEMA, STATUSES, RunDirectory
 from dnntrain.store.flat import finite, flatten
 from dnntrain.store.lookup import find, listing
+from dnntrain.store.soundness import check_rows
 
 __all__ = [
     "SCHEMA",
     "STATUSES",
     "RunDirectory",
+    "check_rows",
     "find",
     "finite",
     "flatten",

@@ -61,7 +61,7 @@ def test_conditions_and_mistakes(runs: Path) -> None:
     assert "what differs" not in only.stdout
     assert "better" in only.stdout
     for arguments, message in (
-        (["--where", "optimizer.lr=77"], "no runs are left to compare"),
+        (["--where", "optimizer.lr=77"], "no run of 6 meets the conditions: look at --where"),
         (["--metric", "valid/los"], "did you mean 'valid/loss'"),
         (["--status", "done"], "is no status"),
         (["--json", "--csv"], "exclude each other"),

@@ -44,7 +44,7 @@ def test_filters_and_all_keys(runs: Path) -> None:
     ("arguments", "said"),
     [
         ([], "--csv FILE, --parquet FILE or --track mlflow"),
-        (["--csv", "-", "--tag", "none"], "no run is left"),
+        (["--csv", "-", "--tag", "none"], "meets the conditions: look at --tag"),
         (["--csv", "-", "--where", "x"], "is no condition"),
         (["--track", "mlfow"], "did you mean 'mlflow'"),
     ],

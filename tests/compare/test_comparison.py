@@ -138,14 +138,6 @@ def test_the_order_of_the_rows(sort: str, labels: list[str], pair: Path) -> None
     assert [each.group.label for each in compared(pair, sort=sort).rows] == labels
 
 
-def test_nothing_to_compare(tmp_path: Path) -> None:
-    make_run(tmp_path, "a")
-    found = collect([str(tmp_path)])
-    found.runs.clear()
-    with pytest.raises(UsageError, match="no runs are left"):
-        compare_runs(found)
-
-
 def test_it_is_told_to_programs(pair: Path) -> None:
     told = json.loads(json.dumps(finite(as_json(compared(pair)))))
     assert (told["schema"], told["metric"], told["baseline"]) == (1, "valid/loss", "base")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from madeupruns import SPEC, make_run
 from typer.testing import CliRunner, Result
 
 from dnntrain.cli import app
 from dnntrain.store import RunDirectory
-from madeupruns import SPEC, make_run
 
 SUMMARIES: dict[str, dict[str, Any]] = {
     "no spec": {"spec": {}},

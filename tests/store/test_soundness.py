@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import madeupruns
 import pytest
 
-import madeupruns
 from dnntrain.errors import StoreError
 from dnntrain.store import RunDirectory, check_rows
 

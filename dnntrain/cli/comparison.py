@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnntrain.cli.output import Json, RunsDir, console, print_json, user_errors
+from dnntrain.cli.output import (
+    Baseline,
+    Json,
+    Metric,
+    RunsDir,
+    Since,
+    Sources,
+    Status,
+    Tag,
+    Where,
+    console,
+    print_json,
+    user_errors,
+)
 from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
 from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, visible
@@ -21,15 +34,6 @@ if TYPE_CHECKING:
     from dnntrain.compare.comparison import Comparison
 
 
-Sources = Annotated[
-    list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
-]
-Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")]
-Baseline = Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")]
-Where = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")]
-Tag = Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")]
-Status = Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")]
-Since = Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")]
 Sort = Annotated[str, typer.Option(help="quality, convergence, speed or age.")]
 Columns = Annotated[
     str | None, typer.Option(help="One table of these, such as value,verdict,status,optimizer.lr,test/loss.")
@@ -146,9 +150,12 @@ def _all_is_kept() -> Iterator[None]:
 
 def _print(made: Comparison, names: Sequence[str], *, markdown: bool) -> None:
     out = console()
+    # A column that is not there must be told before anything is printed.
+    tables = list(_tables(made, names))
     direction = "lower" if made.better == "min" else "higher"
-    prose(out, f"{made.metric}, {direction} is better; compared with {made.baseline}, over seeds")
-    for shown in _tables(made, names):
+    over = ", over seeds" if any(len(row.group.runs) > 1 for row in made.rows) else ""
+    prose(out, f"{made.metric}, {direction} is better; compared with {made.baseline}{over}")
+    for shown in tables:
         out.print()
         if markdown:
             print(shown.markdown(), end="")

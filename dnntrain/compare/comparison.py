@@ -12,12 +12,15 @@ from typing import Any, Final
 from dnntrain.compare.convergence import Convergence, Reached, faster_all
 from dnntrain.compare.estimates import Estimate, best_of, estimate, median_interval
 from dnntrain.compare.records import Collection, Group, Run, differing, grouped
+from dnntrain.compare.settings import telling
 from dnntrain.compare.statistics import Difference, Direction, compare_all
 from dnntrain.errors import UsageError, suggest
 
 SCHEMA: Final = 1
 """Version of what `as_json` returns."""
 
+_OF_THE_DATA: Final = ("data.dataset", "data.classes")
+_OF_ITS_VALIDATION: Final = ("data.validation",)
 _LOWER_IS_BETTER: Final = ("loss", "mse", "mae", "calibration_error", "penalty")
 
 
@@ -167,7 +170,7 @@ def compare_runs(
         for group in groups
     ]
     keys = differing([group.configuration for group in groups])
-    remarks = [*found.remarks, *_remarks(rows, chosen)]
+    remarks = [*found.remarks, *_remarks(rows, chosen, telling(keys, [group.configuration for group in groups]))]
     return Comparison(chosen, better, target, base.label, keys, _sorted(rows, sort, better), remarks)
 
 
@@ -314,9 +317,14 @@ def _parameters(group: Group) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
+def _remarks(rows: Sequence[Row], metric: str, keys: Sequence[str]) -> list[str]:
     """Say what must be borne in mind."""
     remarks = []
+    if measured := _measured_on(keys, metric):
+        remarks.append(
+            f"the groups differ in {', '.join(measured)}: {metric} may not be measured on the same data, so that a "
+            "difference may be the data's"
+        )
     if (gain := _luck_of_the_best(rows)) is not None:
         shown = f"{100 * gain:.2g} points" if metric.endswith("accuracy") else f"{gain:.2g}"
         remarks.append(
@@ -331,6 +339,12 @@ def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
             "metric (--metric test/...) for a figure that took no part in any choice"
         )
     return remarks
+
+
+def _measured_on(keys: Sequence[str], metric: str) -> list[str]:
+    """Return the keys that say on which data a metric is measured, of those that tell groups apart."""
+    settling = _OF_THE_DATA + (() if metric.startswith("test/") else _OF_ITS_VALIDATION)
+    return [key.removesuffix(".name") for key in keys if f"{key}.".startswith(tuple(f"{each}." for each in settling))]
 
 
 def _luck_of_the_best(rows: Sequence[Row]) -> float | None:

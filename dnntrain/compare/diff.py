@@ -10,8 +10,9 @@ from dnntrain.compare.records import aligned
 from dnntrain.store import RunDirectory, flatten
 
 TIMES: Final = frozenset({"seconds", "samples_per_second"})
-OF_ONE_START: Final = ("command", "folder", "git.patch", "resumed")
-"""What of an environment is of one start and not of the machine: it always differs, and means nothing."""
+OF_ONE_START: Final = ("command", "folder", "identity", "git.patch", "resumed")
+"""What of an environment is of one start or one experiment and not of the machine: it always differs, and says nothing
+that is not told elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def test_columns_are_chosen_by_name(runs: Path) -> None:
     assert "better by 0.48" in " ".join(shown.split()), "the last column has room for a sentence"
 
     wrong = call(str(runs), "--columns", "valeu")
-    assert (wrong.exit_code, "did you mean 'value'" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, wrong.stdout, "did you mean 'value'" in wrong.stderr) == (2, "", True)
     assert "leave out --columns" in call(str(runs), "--json", "--columns", "value").stderr
 
 
@@ -95,6 +95,8 @@ def test_a_part_is_a_column_by_its_sections_name(runs: Path) -> None:
 
 
 def test_each_run_can_stand_for_itself(runs: Path) -> None:
+    assert call(str(runs)).stdout.splitlines()[0].endswith("over seeds")
+    assert call(str(runs), "--each-run").stdout.splitlines()[0].endswith(min(path.name for path in runs.glob("base*")))
     rows = list(csv.DictReader(io.StringIO(call(str(runs), "--csv", "--each-run").stdout)))
     assert len(rows) == 6
     assert {row["label"] for row in rows} == {path.name for path in runs.iterdir()}

@@ -138,6 +138,26 @@ def test_the_order_of_the_rows(sort: str, labels: list[str], pair: Path) -> None
     assert [each.group.label for each in compared(pair, sort=sort).rows] == labels
 
 
+@pytest.mark.parametrize(
+    ("spec", "metric", "named"),
+    [
+        ({"data.dataset.name": "mnist"}, "valid/loss", "data.dataset:"),
+        ({"data.validation.size": 10}, "valid/loss", "data.validation.size:"),
+        ({"data.validation.size": 10}, "test/loss", None),
+        ({"data.validation.size": 10, "data.classes": [1, 2]}, "test/loss", "data.classes:"),
+        ({"data.batch_size": 10}, "valid/loss", None),
+    ],
+)
+def test_other_data_is_told(spec: dict[str, Any], metric: str, named: str | None, tmp_path: Path) -> None:
+    test = {"test/loss": 1.0}
+    make_run(tmp_path, "a", test=test, spec={"data.validation.size": 20, "data.classes": None, "data.batch_size": 1})
+    make_run(
+        tmp_path, "b", test=test, spec={"data.validation.size": 20, "data.classes": None, "data.batch_size": 1} | spec
+    )
+    told = [each for each in compared(tmp_path, metric=metric).remarks if "on the same data" in each]
+    assert (not told) if named is None else (len(told) == 1 and told[0].startswith(f"the groups differ in {named}"))
+
+
 def test_it_is_told_to_programs(pair: Path) -> None:
     told = json.loads(json.dumps(finite(as_json(compared(pair)))))
     assert (told["schema"], told["metric"], told["baseline"]) == (1, "valid/loss", "base")

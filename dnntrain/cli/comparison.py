@@ -27,7 +27,7 @@ from dnntrain.cli.output import (
     user_errors,
 )
 from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
-from dnntrain.cli.tables import Table, prose
+from dnntrain.cli.tables import Table, as_markdown, prose
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def compare(
         if json:
             print_json(as_json(made))
         elif csv_:
-            csv.writer(sys.stdout).writerows(for_programs(made, names))
+            csv.writer(sys.stdout, lineterminator="\n").writerows(for_programs(made, names))
+            for remark in made.remarks:
+                print(visible(remark, keep=""), file=sys.stderr)
         else:
             _print(made, names, markdown=markdown)
         if drawn:
@@ -154,7 +156,8 @@ def _print(made: Comparison, names: Sequence[str], *, markdown: bool) -> None:
     tables = list(_tables(made, names))
     direction = "lower" if made.better == "min" else "higher"
     over = ", over seeds" if any(len(row.group.runs) > 1 for row in made.rows) else ""
-    prose(out, f"{made.metric}, {direction} is better; compared with {made.baseline}{over}")
+    written = as_markdown if markdown else str
+    prose(out, written(f"{made.metric}, {direction} is better; compared with {made.baseline}{over}"))
     for shown in tables:
         out.print()
         if markdown:
@@ -163,7 +166,7 @@ def _print(made: Comparison, names: Sequence[str], *, markdown: bool) -> None:
             shown.print(out)
     for remark in made.remarks:
         out.print()
-        prose(out, remark)
+        prose(out, written(remark))
 
 
 def _tables(made: Comparison, names: Sequence[str]) -> Iterator[Table]:

@@ -133,7 +133,8 @@ def compare_runs(
 
     Args:
         found: the runs.
-        metric: such as `valid/accuracy`; what the runs monitored unless given.
+        metric: such as `valid/accuracy`; what the runs monitored unless given. Runs that did not measure it, or not
+            yet, are left out.
         baseline: a group's label, or a run's name; the group of the oldest run unless given.
         sort: `quality`, `convergence`, `speed` or `age`.
         each_run: compare runs, each a group of its own, so that there is no verdict.
@@ -142,7 +143,8 @@ def compare_runs(
         UsageError: the metric is in none of the runs, or there is no such group.
     """
     chosen, better = _metric(found.runs, metric)
-    groups = [Group((run,), run.id) for run in found.runs] if each_run else grouped(found.runs)
+    runs, left_out = _measured(found, chosen)
+    groups = [Group((run,), run.id) for run in runs] if each_run else grouped(runs)
     base = _baseline(groups, baseline)
     values = {group.label: {run.seed: run.best(chosen) for run in group.runs} for group in groups}
     target = _target(
@@ -169,8 +171,9 @@ def compare_runs(
         )
         for group in groups
     ]
-    keys = differing([group.configuration for group in groups])
-    remarks = [*found.remarks, *_remarks(rows, chosen, telling(keys, [group.configuration for group in groups]))]
+    configurations = [group.configuration for group in groups]
+    keys = differing(configurations)
+    remarks = [*found.remarks, *left_out, *_remarks(rows, chosen, telling(keys, configurations))]
     return Comparison(chosen, better, target, base.label, keys, _sorted(rows, sort, better), remarks)
 
 
@@ -240,6 +243,15 @@ def _metric(runs: Sequence[Run], asked: str | None) -> tuple[str, Direction]:
 def direction(metric: str) -> Direction:
     """Return which way is up for a metric that no run monitored, by its name."""
     return "min" if metric.rpartition("/")[2] in _LOWER_IS_BETTER else "max"
+
+
+def _measured(found: Collection, metric: str) -> tuple[list[Run], list[str]]:
+    """Return the runs that have a metric, or never will, and a remark about each of the others."""
+    lacking = [run for run in found.runs if run.lacks(metric)]
+    if len(lacking) == len(found.runs):
+        raise UsageError(f"none of these runs has {metric} yet")
+    remarks = [f"left out: {run.id} is {run.status} and has no {metric}" for run in lacking]
+    return [run for run in found.runs if not run.lacks(metric)], remarks
 
 
 def _baseline(groups: Sequence[Group], asked: str | None) -> Group:

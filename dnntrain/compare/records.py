@@ -90,9 +90,19 @@ class Run:
 
         A metric of the test part is the one that was measured at the end of the run.
         """
-        figures = self.summary["test"] or {} if metric.startswith("test/") else self.summary["best"]["metrics"]
-        value = figures.get(metric)
+        value = self._figures(metric).get(metric)
         return float(value) if isinstance(value, int | float) and self.status != "failed" else None
+
+    def lacks(self, metric: str) -> bool:
+        """Whether a metric was not measured, or not yet; that of a run that failed or diverged counts as the worst."""
+        has_diverged = self.ended and self.summary["best"].get("epoch") is None
+        return self.status != "failed" and not has_diverged and metric not in self._figures(metric)
+
+    def _figures(self, metric: str) -> Mapping[str, Any]:
+        """Return the figures among which a metric is, if the run has it."""
+        in_test = metric.startswith("test/")
+        figures: Mapping[str, Any] = self.summary["test"] if in_test else self.summary["best"]["metrics"]
+        return figures or {}
 
 
 @dataclass(frozen=True)

@@ -118,3 +118,22 @@ def test_the_luck_of_the_best_is_told_from_three_groups_on(runs: Path) -> None:
 def test_looking_for_garbage_goes_on_afterwards(runs: Path) -> None:
     call(str(runs))
     assert gc.isenabled()
+
+
+def test_text_of_runs_neither_moves_the_cursor_nor_is_markup(tmp_path: Path) -> None:
+    evil = "\x1b[2J<b>&|x"
+    directory = make_run(tmp_path, "evil", spec={"model.activation": evil})
+    directory.write_summary({**directory.summary(), "name": evil})
+    make_run(tmp_path, "other", minutes=1)
+    for form, shown in (("--csv", "\\x1b[2J<b>&|x"), ("--markdown", "\\x1b[2J&lt;b>&amp;\\|x")):
+        printed = call(str(tmp_path), form).stdout
+        assert "\x1b" not in printed
+        assert printed.count(shown) >= 2
+
+
+def test_csv_leaves_the_remarks_to_stderr(runs: Path) -> None:
+    (make_run(runs, "hurt").path / "summary.json").write_text("{")
+    result = call(str(runs), "--csv")
+    assert "\r" not in result.stdout
+    assert len(list(csv.reader(io.StringIO(result.stdout)))) == 3
+    assert "left out: " in result.stderr and "hurt" in result.stderr

@@ -39,10 +39,12 @@ def export_metrics(
             remarks = list(table.remarks)
             if parquet:
                 write_parquet(table, parquet)
+                print(f"wrote {visible(str(parquet), keep='')}", file=sys.stderr)
             if csv == Path("-"):
                 sys.stdout.write(as_csv(table))
             elif csv:
                 write_csv(table, csv)
+                print(f"wrote {visible(str(csv), keep='')}", file=sys.stderr)
         if track:
             from dnntrain.tracking import open_trackers
             from dnntrain.tracking.mlflow import export
@@ -51,5 +53,7 @@ def export_metrics(
                 for tracker in open_trackers(track, runs=place):
                     here = [run.directory for run in found.runs if run.directory.path.resolve().parent == place]
                     export(here, tracker)
+                    told = f"told {', '.join(track)} of {len(here)} runs in {place}"
+                    print(visible(told, keep=""), file=sys.stderr)
         for remark in remarks:
             print(visible(remark), file=sys.stderr)

@@ -11,8 +11,8 @@ from dnntrain.cli.output import duration, figure, volume
 from dnntrain.cli.tables import Cell, Table
 from dnntrain.compare import settings
 from dnntrain.compare.convergence import median_time_to_reach
-from dnntrain.compare.wording import describe, describe_convergence
-from dnntrain.errors import UsageError, suggest
+from dnntrain.compare.wording import brief, describe, describe_convergence
+from dnntrain.errors import UsageError, suggest, visible
 
 if TYPE_CHECKING:
     from dnntrain.compare.comparison import Comparison, Row
@@ -139,7 +139,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "prediction_seconds": Column(
         "prediction",
         lambda made, row: row.speed.prediction_seconds,
-        lambda made, row: _rounded(row.speed.prediction_seconds, ".3g", scale=1e6, unit=" us"),
+        lambda made, row: "-" if row.speed.prediction_seconds is None else brief(row.speed.prediction_seconds),
     ),
     "peak_memory": Column(
         "peak memory",
@@ -208,9 +208,10 @@ def for_programs(made: Comparison, names: Sequence[str] = ()) -> Iterator[list[A
     """Yield a head and a row a group, with plain values; all columns, and the keys that differ, unless named."""
     chosen = names or ("seeds", "runs", *made.keys, *_FOR_PROGRAMS)
     found = columns(made, chosen)
-    yield ["label", *chosen]
+    yield [visible(name, keep="") for name in ("label", *chosen)]
     for row in made.rows:
-        yield [row.group.label, *(column.value(made, row) for column in found)]
+        cells = (row.group.label, *(column.value(made, row) for column in found))
+        yield [visible(cell, keep="") if isinstance(cell, str) else cell for cell in cells]
 
 
 def differences(made: Comparison, *, title: str | None = None) -> Table | None:
@@ -272,5 +273,5 @@ def _setting(configuration: Mapping[str, Any], key: str) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _rounded(value: float | None, form: str, *, scale: float = 1, unit: str = "") -> str:
-    return "-" if value is None else f"{value * scale:{form}}{unit}"
+def _rounded(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"

@@ -12,24 +12,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnntrain.cli.output import Json, RunsDir, console, print_json, user_errors
+from dnntrain.cli.output import (
+    Baseline,
+    Json,
+    Metric,
+    RunsDir,
+    Since,
+    Sources,
+    Status,
+    Tag,
+    Where,
+    console,
+    print_json,
+    user_errors,
+)
 from dnntrain.cli.plotting import Curve, Log, Plot, Smooth, X, draw_curves, plotting, print_curves
-from dnntrain.cli.tables import Table, prose
+from dnntrain.cli.tables import Table, as_markdown, prose
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
     from dnntrain.compare.comparison import Comparison
 
 
-Sources = Annotated[
-    list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
-]
-Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")]
-Baseline = Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")]
-Where = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")]
-Tag = Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")]
-Status = Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")]
-Since = Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")]
 Sort = Annotated[str, typer.Option(help="quality, convergence, speed or age.")]
 Columns = Annotated[
     str | None, typer.Option(help="One table of these, such as value,verdict,status,optimizer.lr,test/loss.")
@@ -87,7 +91,9 @@ def compare(
         if json:
             print_json(as_json(made))
         elif csv_:
-            csv.writer(sys.stdout).writerows(for_programs(made, names))
+            csv.writer(sys.stdout, lineterminator="\n").writerows(for_programs(made, names))
+            for remark in made.remarks:
+                print(visible(remark, keep=""), file=sys.stderr)
         else:
             _print(made, names, markdown=markdown)
         if drawn:
@@ -146,9 +152,13 @@ def _all_is_kept() -> Iterator[None]:
 
 def _print(made: Comparison, names: Sequence[str], *, markdown: bool) -> None:
     out = console()
+    # A column that is not there must be told before anything is printed.
+    tables = list(_tables(made, names))
     direction = "lower" if made.better == "min" else "higher"
-    prose(out, f"{made.metric}, {direction} is better; compared with {made.baseline}, over seeds")
-    for shown in _tables(made, names):
+    over = ", over seeds" if any(len(row.group.runs) > 1 for row in made.rows) else ""
+    written = as_markdown if markdown else str
+    prose(out, written(f"{made.metric}, {direction} is better; compared with {made.baseline}{over}"))
+    for shown in tables:
         out.print()
         if markdown:
             print(shown.markdown(), end="")
@@ -156,7 +166,7 @@ def _print(made: Comparison, names: Sequence[str], *, markdown: bool) -> None:
             shown.print(out)
     for remark in made.remarks:
         out.print()
-        prose(out, remark)
+        prose(out, written(remark))
 
 
 def _tables(made: Comparison, names: Sequence[str]) -> Iterator[Table]:

@@ -8,22 +8,20 @@ from typing import Annotated
 
 import typer
 
-from dnntrain.cli.output import RunsDir, Track, user_errors
+from dnntrain.cli.output import RunsDir, Since, Sources, Status, Tag, Track, Where, user_errors
 from dnntrain.errors import UsageError, visible
 
 
 def export_metrics(
-    sources: Annotated[
-        list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
-    ],
+    sources: Sources,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write CSV; - for stdout.")] = None,
     parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Parquet, with typed columns.")] = None,
     track: Track = None,
     spec: Annotated[bool, typer.Option("--spec", help="All keys of the experiments, not only what differs.")] = False,
-    where: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")] = None,
-    since: Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")] = None,
+    where: Where = None,
+    tag: Tag = None,
+    status: Status = None,
+    since: Since = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Write the figures of runs as one table, a row for each epoch of each run; or tell another tool of them."""
@@ -35,18 +33,18 @@ def export_metrics(
             raise UsageError("say where the figures shall go: --csv FILE, --parquet FILE or --track mlflow")
         filters = parse_filters(where or (), tag or (), status or (), since)
         found = collect(sources, filters, runs=runs_dir)
-        if not found.runs:
-            raise UsageError("no run is left; see --where, --tag, --status and --since")
         remarks = found.remarks
         if csv or parquet:
             table = metrics_table(found, spec=spec)
             remarks = list(table.remarks)
             if parquet:
                 write_parquet(table, parquet)
+                print(f"wrote {visible(str(parquet), keep='')}", file=sys.stderr)
             if csv == Path("-"):
                 sys.stdout.write(as_csv(table))
             elif csv:
                 write_csv(table, csv)
+                print(f"wrote {visible(str(csv), keep='')}", file=sys.stderr)
         if track:
             from dnntrain.tracking import open_trackers
             from dnntrain.tracking.mlflow import export
@@ -55,5 +53,7 @@ def export_metrics(
                 for tracker in open_trackers(track, runs=place):
                     here = [run.directory for run in found.runs if run.directory.path.resolve().parent == place]
                     export(here, tracker)
+                    told = f"told {', '.join(track)} of {len(here)} runs in {place}"
+                    print(visible(told, keep=""), file=sys.stderr)
         for remark in remarks:
             print(visible(remark), file=sys.stderr)

@@ -90,3 +90,5 @@ def gc(
             raise typer.Exit(1)
         for each in found:
             housekeeping.drop_checkpoints(each.directory, folder)
+        if not json:
+            print(f"dropped the checkpoints of {len(found)} runs")

@@ -39,6 +39,15 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="TOOL[=URI]", help="Tell a tool of it, too: mlflow, mlflow=http://host:5000."),
 ]
+Sources = Annotated[
+    list[str], typer.Argument(help="Run directories, folders of runs, globs, or names of runs.", show_default=False)
+]
+Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")]
+Baseline = Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")]
+Where = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Runs with this value only.")]
+Tag = Annotated[list[str] | None, typer.Option(help="Runs with this tag only.")]
+Status = Annotated[list[str] | None, typer.Option(help="Runs with one of these statuses only.")]
+Since = Annotated[str | None, typer.Option(help="Runs that started since: 30m, 2h, 2d, 1w or a date.")]
 Run = Annotated[str, typer.Argument(help="A path, a name, a unique prefix, or `last`.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the run directory alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]

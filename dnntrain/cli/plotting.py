@@ -102,20 +102,19 @@ def draw_run(directory: RunDirectory) -> str | Text | None:
         StoreError: the run is damaged.
     """
     from dnntrain.compare.curves import make_curve, metrics_of
-    from dnntrain.compare.records import collect, grouped
+    from dnntrain.compare.records import Group, check_figures, read_run
     from dnntrain.compare.terminal import Panel
 
-    spec = directory.summary()["spec"]
-    metric, mode = (spec.get(f"training.monitor.{key}") for key in ("metric", "mode"))
-    groups = grouped(collect([str(directory.path.absolute())]).runs)
-    if not groups or not isinstance(metric, str):
-        return None
+    run = read_run(directory)
+    check_figures(run)
+    metric, mode = run.monitor
+    group = Group((run,), run.id)
     tail = metric.rpartition("/")[2]
-    measured = metrics_of(groups)
+    measured = metrics_of([group])
     names = [name for name in dict.fromkeys((f"train/{tail}", metric)) if name in measured]
     if not names:
         return None
-    curves = [replace(make_curve(groups[0], name), label=name) for name in names]
+    curves = [replace(make_curve(group, name), label=name) for name in names]
     return _drawn([Panel(tail, curves, "max" if mode == "max" else "min", kind="metric")])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -24,20 +24,6 @@ from dnntrain.cli.output import (
 )
 from dnntrain.cli.tables import Table
 from dnntrain.errors import StoreError, visible
-
-_NUMBER: Final = (int, float)
-_NOTHING: Final = type(None)
-# What is shown of a summary, and the types that it may have.
-SHOWN: Final[dict[str, tuple[type, ...]]] = {
-    "status": (str,),
-    "stop_reason": (str, _NOTHING),
-    "epochs": (int,),
-    "best": (dict,),
-    "test": (dict, _NOTHING),
-    "seconds": _NUMBER,
-    "error": (str, _NOTHING),
-    "spec": (dict,),
-}
 
 
 def ls(
@@ -85,7 +71,7 @@ def show(
         from dnntrain.store import find, housekeeping
 
         directory = find(run, runs_dir)
-        summary, notes = _summary(directory), directory.notes()
+        summary, notes = directory.sound_summary(), directory.notes()
         files = housekeeping.files(directory)
         if json:
             print_json(
@@ -113,7 +99,7 @@ def show(
         if summary["test"]:
             out.print(_plain(f"test, with those weights:   {figures(summary['test'], 'test')}"))
         if tags := notes.get("tags"):
-            out.print(_plain(f"tags: {' '.join(map(str, tags))}"))
+            out.print(_plain(f"tags: {' '.join(tags)}"))
         for each in notes.get("notes", []):
             out.print(_plain(f"{each['time']}: {each['text']}"))
         try:
@@ -131,38 +117,6 @@ def show(
 def _plain(text: str) -> str:
     """Return what shows a text from a file as it is: neither markup nor control characters have any effect."""
     return escape(visible(text))
-
-
-def _summary(directory: Any) -> dict[str, Any]:
-    """Return a run's summary with its status of now.
-
-    Raises:
-        StoreError: it is damaged, or lacks what is shown.
-    """
-    summary: dict[str, Any] = {**directory.summary(), "status": directory.status()}
-    path = directory.path / directory.SUMMARY
-    if lacking := set(SHOWN) - set(summary):
-        raise StoreError(f"{path} is damaged: it lacks {', '.join(sorted(lacking))}")
-    if not _is_sound(summary):
-        raise StoreError(f"{path} is damaged: what it holds is not of the kind that belongs there")
-    return summary
-
-
-def _is_sound(summary: dict[str, Any]) -> bool:
-    """Whether what is shown of a summary is of the types that a run writes."""
-    if not all(isinstance(summary[key], types) for key, types in SHOWN.items()):
-        return False
-    best, test, metric = summary["best"], summary["test"], summary["spec"].get("training.monitor.metric")
-    return (
-        isinstance(best.get("epoch"), int | None)
-        and _are_metrics(best.get("metrics"))
-        and (test is None or _are_metrics(test))
-        and isinstance(metric, str | None)
-    )
-
-
-def _are_metrics(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, int | float | None) for each in value.values())
 
 
 def _row(directory: Any) -> dict[str, Any]:
@@ -183,11 +137,11 @@ def _row(directory: Any) -> dict[str, Any]:
         "error": None,
     }
     try:
-        summary = _summary(directory)
+        summary = directory.sound_summary()
         tags = directory.notes().get("tags", [])
     except StoreError as error:
         return {**row, "error": str(error)}
-    metric = summary["spec"].get("training.monitor.metric")
+    metric = summary["spec"]["training.monitor.metric"]
     return {
         **row,
         "status": summary["status"],
@@ -195,6 +149,6 @@ def _row(directory: Any) -> dict[str, Any]:
         "metric": metric,
         "best": summary["best"]["metrics"].get(metric),
         "seconds": summary["seconds"],
-        "tags": list(map(str, tags)) if isinstance(tags, list) else [],
+        "tags": tags,
         "error": summary["error"],
     }

@@ -96,9 +96,9 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, under its title."""
-        heads = [column.name for column in self._columns]
+        heads = [as_markdown(column.name) for column in self._columns]
         rules = ["--:" if column.right else "---" for column in self._columns]
-        cells = [[cell.text.replace("|", "\\|") for cell in row] for row in self._rows]
+        cells = [[as_markdown(cell.text) for cell in row] for row in self._rows]
         title = "" if self._title is None else f"### {self._title}\n\n"
         return title + "".join(f"| {' | '.join(row)} |\n" for row in (heads, rules, *cells))
 
@@ -194,6 +194,11 @@ def prose(out: Console, text: str) -> None:
     """Print a paragraph in lines as wide as a console is; control characters are shown and have no effect."""
     lines = [visible(text, keep="")] if out.soft_wrap else wrapped(visible(text, keep=""), out.width)
     out.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def as_markdown(text: str) -> str:
+    """Write a text so that Markdown shows it: it ends no cell and is no HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def wrapped(text: str, width: int) -> list[str]:

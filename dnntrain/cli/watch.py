@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from dnntrain.cli.output import user_errors
+from dnntrain.cli.output import Baseline, Metric, user_errors
 from dnntrain.errors import visible
 
 _PORT: Final = 6007
@@ -17,8 +17,8 @@ _PORT: Final = 6007
 
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs, or a sweep.")] = Path("runs"),
-    metric: Annotated[str | None, typer.Option(help="Such as valid/accuracy; what the runs monitored.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="A group or a run; that of the oldest run.")] = None,
+    metric: Metric = None,
+    baseline: Baseline = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = _PORT,
     host: Annotated[
         str, typer.Option(help="Where to listen; other machines reach it if it is not loopback.")

@@ -12,12 +12,15 @@ from typing import Any, Final
 from dnntrain.compare.convergence import Convergence, Reached, faster_all
 from dnntrain.compare.estimates import Estimate, best_of, estimate, median_interval
 from dnntrain.compare.records import Collection, Group, Run, differing, grouped
+from dnntrain.compare.settings import telling
 from dnntrain.compare.statistics import Difference, Direction, compare_all
 from dnntrain.errors import UsageError, suggest
 
 SCHEMA: Final = 1
 """Version of what `as_json` returns."""
 
+_OF_THE_DATA: Final = ("data.dataset", "data.classes")
+_OF_ITS_VALIDATION: Final = ("data.validation",)
 _LOWER_IS_BETTER: Final = ("loss", "mse", "mae", "calibration_error", "penalty")
 
 
@@ -130,18 +133,18 @@ def compare_runs(
 
     Args:
         found: the runs.
-        metric: such as `valid/accuracy`; what the runs monitored unless given.
+        metric: such as `valid/accuracy`; what the runs monitored unless given. Runs that did not measure it, or not
+            yet, are left out.
         baseline: a group's label, or a run's name; the group of the oldest run unless given.
         sort: `quality`, `convergence`, `speed` or `age`.
         each_run: compare runs, each a group of its own, so that there is no verdict.
 
     Raises:
-        UsageError: there are no runs, the metric is in none of them, or no such group.
+        UsageError: the metric is in none of the runs, or there is no such group.
     """
-    if not found.runs:
-        raise UsageError("no runs are left to compare: look at the conditions")
     chosen, better = _metric(found.runs, metric)
-    groups = [Group((run,), run.id) for run in found.runs] if each_run else grouped(found.runs)
+    runs, left_out = _measured(found, chosen)
+    groups = [Group((run,), run.id) for run in runs] if each_run else grouped(runs)
     base = _baseline(groups, baseline)
     values = {group.label: {run.seed: run.best(chosen) for run in group.runs} for group in groups}
     target = _target(
@@ -168,8 +171,9 @@ def compare_runs(
         )
         for group in groups
     ]
-    keys = differing([group.configuration for group in groups])
-    remarks = [*found.remarks, *_remarks(rows, chosen)]
+    configurations = [group.configuration for group in groups]
+    keys = differing(configurations)
+    remarks = [*found.remarks, *left_out, *_remarks(rows, chosen, telling(keys, configurations))]
     return Comparison(chosen, better, target, base.label, keys, _sorted(rows, sort, better), remarks)
 
 
@@ -239,6 +243,15 @@ def _metric(runs: Sequence[Run], asked: str | None) -> tuple[str, Direction]:
 def direction(metric: str) -> Direction:
     """Return which way is up for a metric that no run monitored, by its name."""
     return "min" if metric.rpartition("/")[2] in _LOWER_IS_BETTER else "max"
+
+
+def _measured(found: Collection, metric: str) -> tuple[list[Run], list[str]]:
+    """Return the runs that have a metric, or never will, and a remark about each of the others."""
+    lacking = [run for run in found.runs if run.lacks(metric)]
+    if len(lacking) == len(found.runs):
+        raise UsageError(f"none of these runs has {metric} yet")
+    remarks = [f"left out: {run.id} is {run.status} and has no {metric}" for run in lacking]
+    return [run for run in found.runs if not run.lacks(metric)], remarks
 
 
 def _baseline(groups: Sequence[Group], asked: str | None) -> Group:
@@ -316,9 +329,14 @@ def _parameters(group: Group) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
+def _remarks(rows: Sequence[Row], metric: str, keys: Sequence[str]) -> list[str]:
     """Say what must be borne in mind."""
     remarks = []
+    if measured := _measured_on(keys, metric):
+        remarks.append(
+            f"the groups differ in {', '.join(measured)}: {metric} may not be measured on the same data, so that a "
+            "difference may be the data's"
+        )
     if (gain := _luck_of_the_best(rows)) is not None:
         shown = f"{100 * gain:.2g} points" if metric.endswith("accuracy") else f"{gain:.2g}"
         remarks.append(
@@ -333,6 +351,12 @@ def _remarks(rows: Sequence[Row], metric: str) -> list[str]:
             "metric (--metric test/...) for a figure that took no part in any choice"
         )
     return remarks
+
+
+def _measured_on(keys: Sequence[str], metric: str) -> list[str]:
+    """Return the keys that say on which data a metric is measured, of those that tell groups apart."""
+    settling = _OF_THE_DATA + (() if metric.startswith("test/") else _OF_ITS_VALIDATION)
+    return [key.removesuffix(".name") for key in keys if f"{key}.".startswith(tuple(f"{each}." for each in settling))]
 
 
 def _luck_of_the_best(rows: Sequence[Row]) -> float | None:

@@ -10,8 +10,9 @@ from dnntrain.compare.records import aligned
 from dnntrain.store import RunDirectory, flatten
 
 TIMES: Final = frozenset({"seconds", "samples_per_second"})
-OF_ONE_START: Final = ("command", "folder", "git.patch", "resumed")
-"""What of an environment is of one start and not of the machine: it always differs, and means nothing."""
+OF_ONE_START: Final = ("command", "folder", "identity", "git.patch", "resumed")
+"""What of an environment is of one start or one experiment and not of the machine: it always differs, and says nothing
+that is not told elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def diff_runs(one: RunDirectory, other: RunDirectory) -> RunDiff:
     Raises:
         StoreError: one of them is damaged.
     """
-    summaries = one.summary(), other.summary()
+    summaries = one.sound_summary(), other.sound_summary()
     specs = aligned([{k: v for k, v in summary["spec"].items() if k != "name"} for summary in summaries])
     environments = [_environment(directory) for directory in (one, other)]
     figures = [_figures(summary) for summary in summaries]

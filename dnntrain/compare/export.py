@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from dnntrain.compare.records import Collection, differing
-from dnntrain.errors import StoreError, UsageError, visible
+from dnntrain.errors import UsageError, visible
 from dnntrain.store import write_atomic
 
 ABOUT: Final = ("run", "name", "seed", "status", "tags")
@@ -44,15 +44,10 @@ def metrics_table(found: Collection, *, spec: bool = False) -> Table:
     keys = list(dict.fromkeys(key for each in configurations for key in each)) if spec else differing(configurations)
     rows, remarks = [], list(found.remarks)
     for run in found.runs:
-        try:
-            figures = run.rows
-        except StoreError as error:
-            remarks.append(f"left out: {error}")
-            continue
         about = dict(zip(ABOUT, (run.id, run.summary["name"], run.seed, run.status, " ".join(run.tags)), strict=True))
         chosen = {f"spec.{key}": run.configuration.get(key) for key in keys}
-        rows += [{**about, **chosen, **row} for row in figures]
-        if not figures:
+        rows += [{**about, **chosen, **row} for row in run.rows]
+        if not run.rows:
             remarks.append(f"left out: {run.id} has no epoch yet")
     measured = dict.fromkeys(name for row in rows for name in row)
     return Table(tuple(dict.fromkeys([*ABOUT, *(f"spec.{key}" for key in keys), *measured])), rows, tuple(remarks))

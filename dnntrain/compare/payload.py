@@ -13,7 +13,7 @@ from dnntrain.compare.diff import OF_ONE_START
 from dnntrain.compare.importance import importance
 from dnntrain.compare.records import Run, differing
 from dnntrain.compare.settings import telling, written
-from dnntrain.compare.wording import describe, describe_convergence
+from dnntrain.compare.wording import brief, describe, describe_convergence
 from dnntrain.errors import shorten
 from dnntrain.store import finite, flatten
 
@@ -115,7 +115,7 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     ours, theirs = speed.samples_per_second, baseline.samples_per_second if baseline else None
     costs = [
         "" if speed.seconds_per_epoch is None else f"{speed.seconds_per_epoch:.3g} s per epoch",
-        "" if speed.prediction_seconds is None else f"{_brief(speed.prediction_seconds)} per prediction",
+        "" if speed.prediction_seconds is None else f"{brief(speed.prediction_seconds)} per prediction",
         "" if speed.peak_memory is None else f"{speed.peak_memory / 1e6:,.0f} MB at most",
     ]
     if ours is None:
@@ -127,14 +127,6 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     word = "about as fast" if abs(ratio - 1) < _ALIKE else f"{ratio:.2g} times the speed"
     beside = f"{word}: {ours:,.0f} samples/s against {theirs:,.0f}"
     return word, "; ".join(filter(None, [beside, *costs]))
-
-
-def _brief(seconds: float) -> str:
-    """Write a short time in the unit that suits it."""
-    for unit, length in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{1e6 * seconds:.3g} us"
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

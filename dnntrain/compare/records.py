@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnntrain.errors import StoreError, UsageError, shorten, suggest
-from dnntrain.store import STATUSES, RunDirectory, SweepDirectory, find, listing
+from dnntrain.store import STATUSES, RunDirectory, SweepDirectory, check_rows, find, listing
 
 ENDED: Final = ("completed", "stopped")
 NOT_CONFIGURATION: Final = frozenset({"name", "seed"})
@@ -78,7 +78,7 @@ class Run:
     def monitor(self) -> tuple[str, str]:
         """The metric that decided its best epoch, and `min` or `max`."""
         spec = self.summary["spec"]
-        return str(spec["training.monitor.metric"]), str(spec["training.monitor.mode"])
+        return spec["training.monitor.metric"], spec["training.monitor.mode"]
 
     @property
     def metrics(self) -> set[str]:
@@ -90,9 +90,19 @@ class Run:
 
         A metric of the test part is the one that was measured at the end of the run.
         """
-        figures = self.summary["test"] or {} if metric.startswith("test/") else self.summary["best"]["metrics"]
-        value = figures.get(metric)
+        value = self._figures(metric).get(metric)
         return float(value) if isinstance(value, int | float) and self.status != "failed" else None
+
+    def lacks(self, metric: str) -> bool:
+        """Whether a metric was not measured, or not yet; that of a run that failed or diverged counts as the worst."""
+        has_diverged = self.ended and self.summary["best"].get("epoch") is None
+        return self.status != "failed" and not has_diverged and metric not in self._figures(metric)
+
+    def _figures(self, metric: str) -> Mapping[str, Any]:
+        """Return the figures among which a metric is, if the run has it."""
+        in_test = metric.startswith("test/")
+        figures: Mapping[str, Any] = self.summary["test"] if in_test else self.summary["best"]["metrics"]
+        return figures or {}
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,24 @@ class Filters:
     tags: Sequence[str] = ()
     statuses: Sequence[str] = ()
     since: datetime | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The options that say so."""
+        options = {"--where": self.where, "--tag": self.tags, "--status": self.statuses, "--since": self.since}
+        return [option for option, value in options.items() if value]
+
+    def check(self, runs: Iterable[Run]) -> None:
+        """See that each key of the conditions is one of an experiment.
+
+        Raises:
+            UsageError: none of these runs has it.
+        """
+        specs = [run.summary["spec"] for run in runs]
+        for key in self.where if specs else ():
+            if not any(key in spec or f"{key}.name" in spec for spec in specs):
+                known = {name for spec in specs for name in spec}
+                raise UsageError(f"--where: no run has the key '{shorten(key)}': {suggest(key, known)}")
 
     def lets_pass(self, run: Run) -> bool:
         """Whether a run is wanted."""
@@ -195,8 +223,10 @@ def collect(
         read: reads one of them, and may raise StoreError; `read_run` unless given.
 
     Raises:
-        UsageError: a source names nothing.
+        UsageError: a source names nothing, or no run is wanted.
+        StoreError: all of them are damaged.
     """
+    filters = filters or Filters()
     remarks: list[str] = []
     known: dict[Path, Run] = {}
     for source in sources:
@@ -207,10 +237,16 @@ def collect(
                     known[place] = (read or read_run)(directory)
                 except StoreError as error:
                     remarks.append(f"left out: {error}")
-    wanted = sorted((run for run in known.values() if filters is None or filters.lets_pass(run)), key=_age)
+    filters.check(known.values())
+    wanted = sorted((run for run in known.values() if filters.lets_pass(run)), key=_age)
     alike = aligned([run.configuration for run in wanted])
     found = [replace(run, configuration=each) for run, each in zip(wanted, alike, strict=True)]
-    return Collection(*_one_a_seed(found, remarks))
+    sound = list(_sound(found, remarks))
+    if known and not wanted:
+        raise UsageError(f"no run of {len(known)} meets the conditions: look at {', '.join(filters.given)}")
+    if not sound:
+        raise StoreError("\n".join(["there is no run that can be read", *remarks]))
+    return Collection(*_one_a_seed(sound, remarks))
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
@@ -327,14 +363,34 @@ def read_run(directory: RunDirectory) -> Run:
     Raises:
         StoreError: it is damaged, or lacks what is compared.
     """
-    summary = directory.summary()
-    wrong = {"seed": int, "spec": dict, "best": dict, "name": str}
-    if lacking := [key for key, kind in wrong.items() if not isinstance(summary.get(key), kind)]:
-        raise StoreError(f"{directory.path / directory.SUMMARY} is damaged: it lacks {', '.join(sorted(lacking))}")
-    tags = directory.notes().get("tags", ())
+    summary = directory.sound_summary()
+    tags = tuple(directory.notes().get("tags", ()))
     configuration = {key: value for key, value in summary["spec"].items() if key not in NOT_CONFIGURATION}
-    tags = tuple(map(str, tags)) if isinstance(tags, list) else ()
-    return Run(directory, summary, directory.status(summary), tags, configuration)
+    return Run(directory, summary, summary["status"], tags, configuration)
+
+
+def _sound(runs: Iterable[Run], remarks: list[str]) -> Iterator[Run]:
+    """Leave out the runs whose epochs or environments are damaged."""
+    for run in runs:
+        try:
+            check_figures(run)
+        except StoreError as error:
+            remarks.append(f"left out: {error}")
+        else:
+            yield run
+
+
+def check_figures(run: Run) -> None:
+    """Read what is compared beyond the summary, so that it can be relied on.
+
+    Raises:
+        StoreError: the epochs or the environment are damaged.
+    """
+    data = run.environment.get("data", {})
+    sizes = [data.get(part) for part in ("train", "valid")] if isinstance(data, dict) else [data]
+    if not all(isinstance(size, int | None) for size in sizes):
+        raise StoreError(f"{run.directory.path / run.directory.ENVIRONMENT} is damaged: look at data")
+    check_rows(run.directory.path / run.directory.METRICS, run.rows)
 
 
 def _one_a_seed(runs: Sequence[Run], remarks: list[str]) -> tuple[list[Run], list[str]]:
@@ -373,10 +429,14 @@ def _value(spec: Mapping[str, Any], key: str) -> Any:
 def _moment(text: str) -> datetime:
     """Read a span before now, or a date."""
     span = re.fullmatch(r"(\d{1,6})([mhdw])", text)
-    if span:
-        return datetime.now() - timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
+        if span:
+            return datetime.now() - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        moment = datetime.fromisoformat(text)
+        # The names of runs tell the machine's own time.
+        return moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+    except OverflowError:
+        return datetime.min
     except ValueError:
         raise UsageError(
             f"'{shorten(text)}' is neither a span such as 30m, 2h, 2d or 1w nor a date such as 2026-11-22"

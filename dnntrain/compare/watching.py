@@ -97,8 +97,6 @@ class Watched:
             if not signature:
                 return nothing(f"There are no runs in {where} yet; they are shown here as they come.")
             found = collect([str(self._folder)], read=self._read_run)
-            if not found.runs:
-                return nothing("\n".join(["No run can be shown.", *found.remarks]))
             return payload(compare_runs(found, metric=self._metric, baseline=self._baseline))
         except (StoreError, UsageError) as error:
             # Such as a metric that no run has measured yet: what comes later may mend it.
@@ -108,35 +106,7 @@ class Watched:
 
     def _read_run(self, directory: RunDirectory) -> Run:
         known = self._known.setdefault(directory.path.resolve(), _Remembering(directory.path))
-        run = read_run(known)
-        check(run)
-        return run
-
-
-def check(run: Run) -> None:
-    """See that a run has all that a comparison reads, since its files may be damaged while it is watched.
-
-    Raises:
-        StoreError: something is missing, or of another kind.
-    """
-    summary, spec = run.summary, run.summary["spec"]
-    test = summary.get("test")
-    sound = {
-        "best.metrics": isinstance(summary["best"].get("metrics"), dict),
-        "best.epoch": isinstance(summary["best"].get("epoch"), int | None),
-        "test": "test" in summary and (test is None or isinstance(test, dict)),
-        "spec.training.monitor": {"training.monitor.metric", "training.monitor.mode"} <= spec.keys(),
-    }
-    if not isinstance(run.environment.get("data", {}), dict):
-        raise StoreError(f"{run.directory.path / RunDirectory.ENVIRONMENT} is damaged: look at data")
-    if wrong := [key for key, is_sound in sound.items() if not is_sound]:
-        path = run.directory.path / RunDirectory.SUMMARY
-        raise StoreError(f"{path} is damaged: look at {', '.join(wrong)}")
-    for number, row in enumerate(run.rows, start=1):
-        numbers = (row.get(key, 0) for key in ("seconds", "samples_per_second"))
-        if not isinstance(row.get("epoch"), int) or not all(isinstance(each, int | float | None) for each in numbers):
-            path = run.directory.path / RunDirectory.METRICS
-            raise StoreError(f"{path} is damaged: row {number} is not that of an epoch")
+        return read_run(known)
 
 
 class _Remembering(RunDirectory):

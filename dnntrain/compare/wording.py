@@ -45,6 +45,14 @@ def describe_convergence(found: Convergence, *, unit: str = "epochs") -> str:
     return f"{found.verdict}: {medians[0]} against {medians[1]}{_in_brackets(figures)}"
 
 
+def brief(seconds: float) -> str:
+    """Write a short time in the unit that suits it: 2 s, 35.5 ms, 35.5 us."""
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{1e6 * seconds:.3g} us"
+
+
 def _signed(value: float) -> str:
     """Write a number with its sign; zero has none."""
     return f"{value:+.3g}" if value else "0"

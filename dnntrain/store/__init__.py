@@ -10,6 +10,7 @@ from dnntrain.store.atomic import write_atomic
 from dnntrain.store.directory import SCHEMA, STATUSES, RunDirectory
 from dnntrain.store.flat import finite, flatten
 from dnntrain.store.lookup import find, listing
+from dnntrain.store.soundness import check_rows
 from dnntrain.store.sweeps import SweepDirectory
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "STATUSES",
     "RunDirectory",
     "SweepDirectory",
+    "check_rows",
     "find",
     "finite",
     "flatten",

@@ -18,6 +18,7 @@ from dnntrain.store.atomic import link_or_copy, remove_leftovers, write_atomic
 from dnntrain.store.flat import finite
 from dnntrain.store.lines import LineFile
 from dnntrain.store.naming import new_folder, started
+from dnntrain.store.soundness import check_notes, check_summary
 
 SCHEMA: Final = 1
 STATUSES: Final = ("running", "completed", "stopped", "interrupted", "failed")
@@ -293,6 +294,16 @@ class RunDirectory:
             )
         return summary
 
+    def sound_summary(self) -> dict[str, Any]:
+        """Read the summary, and see that it has all that is shown and compared; its `status` is that of now.
+
+        Raises:
+            StoreError: it is missing or damaged, or a newer dnntrain wrote it.
+        """
+        summary = self.summary()
+        check_summary(self.path / self.SUMMARY, summary)
+        return {**summary, "status": self.status(summary)}
+
     def environment(self) -> dict[str, Any]:
         """Read what the run ran on.
 
@@ -307,7 +318,11 @@ class RunDirectory:
         Raises:
             StoreError: they are damaged.
         """
-        return self._read_json(self.NOTES) if os.path.exists(f"{self.path}/{self.NOTES}") else {}
+        if not os.path.exists(f"{self.path}/{self.NOTES}"):
+            return {}
+        notes = self._read_json(self.NOTES)
+        check_notes(self.path / self.NOTES, notes)
+        return notes
 
     def tracking(self) -> dict[str, Any]:
         """Read by what names other tools know the run; nothing where none does.

@@ -25,7 +25,7 @@ def tag(directory: RunDirectory, tags: Sequence[str], *, remove: bool = False) -
     if wrong:
         raise UsageError(f"'{wrong[0]}' is no tag: a tag has letters, digits, '-', '_' and '.' only")
     notes = directory.notes()
-    before = [str(each) for each in notes.get("tags", [])]
+    before = notes.get("tags", [])
     after = [each for each in before if each not in tags] if remove else list(dict.fromkeys([*before, *tags]))
     directory.write_notes({**notes, "tags": after})
     return after
@@ -113,8 +113,8 @@ def garbage(runs: Path, *, keep: int) -> list[Garbage]:
     hopeless = []
     for directory in listing(runs):
         with contextlib.suppress(StoreError):
-            summary = directory.summary()
-            if directory.status() not in ("completed", "stopped"):
+            summary = directory.sound_summary()
+            if summary["status"] not in ("completed", "stopped"):
                 continue
             spec = summary["spec"]
             monitor = (spec["training.monitor.metric"], spec["training.monitor.mode"])

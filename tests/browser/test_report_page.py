@@ -266,6 +266,8 @@ def test_it_fits_its_window(opened: Opened, exercise: str, width: int) -> None:
     page = opened(exercise, viewport={"width": width, "height": 900})
     chart(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    place = "at the bottom" if width < 640 else "at the right"  # lying axes, one below the other, or standing ones
+    assert f"to test/accuracy {place};" in page.locator("#parallel figcaption").inner_text()
 
 
 def test_each_chart_has_its_figures_as_text(opened: Opened, exercise: str) -> None:

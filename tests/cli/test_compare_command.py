@@ -61,7 +61,7 @@ def test_conditions_and_mistakes(runs: Path) -> None:
     assert "what differs" not in only.stdout
     assert "better" in only.stdout
     for arguments, message in (
-        (["--where", "optimizer.lr=77"], "no runs are left to compare"),
+        (["--where", "optimizer.lr=77"], "no run of 6 meets the conditions: look at --where"),
         (["--metric", "valid/los"], "did you mean 'valid/loss'"),
         (["--status", "done"], "is no status"),
         (["--json", "--csv"], "exclude each other"),
@@ -85,7 +85,7 @@ def test_columns_are_chosen_by_name(runs: Path) -> None:
     assert "better by 0.48" in " ".join(shown.split()), "the last column has room for a sentence"
 
     wrong = call(str(runs), "--columns", "valeu")
-    assert (wrong.exit_code, "did you mean 'value'" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, wrong.stdout, "did you mean 'value'" in wrong.stderr) == (2, "", True)
     assert "leave out --columns" in call(str(runs), "--json", "--columns", "value").stderr
 
 
@@ -95,6 +95,8 @@ def test_a_part_is_a_column_by_its_sections_name(runs: Path) -> None:
 
 
 def test_each_run_can_stand_for_itself(runs: Path) -> None:
+    assert call(str(runs)).stdout.splitlines()[0].endswith("over seeds")
+    assert call(str(runs), "--each-run").stdout.splitlines()[0].endswith(min(path.name for path in runs.glob("base*")))
     rows = list(csv.DictReader(io.StringIO(call(str(runs), "--csv", "--each-run").stdout)))
     assert len(rows) == 6
     assert {row["label"] for row in rows} == {path.name for path in runs.iterdir()}
@@ -116,3 +118,22 @@ def test_the_luck_of_the_best_is_told_from_three_groups_on(runs: Path) -> None:
 def test_looking_for_garbage_goes_on_afterwards(runs: Path) -> None:
     call(str(runs))
     assert gc.isenabled()
+
+
+def test_text_of_runs_neither_moves_the_cursor_nor_is_markup(tmp_path: Path) -> None:
+    evil = "\x1b[2J<b>&|x"
+    directory = make_run(tmp_path, "evil", spec={"model.activation": evil})
+    directory.write_summary({**directory.summary(), "name": evil})
+    make_run(tmp_path, "other", minutes=1)
+    for form, shown in (("--csv", "\\x1b[2J<b>&|x"), ("--markdown", "\\x1b[2J&lt;b>&amp;\\|x")):
+        printed = call(str(tmp_path), form).stdout
+        assert "\x1b" not in printed
+        assert printed.count(shown) >= 2
+
+
+def test_csv_leaves_the_remarks_to_stderr(runs: Path) -> None:
+    (make_run(runs, "hurt").path / "summary.json").write_text("{")
+    result = call(str(runs), "--csv")
+    assert "\r" not in result.stdout
+    assert len(list(csv.reader(io.StringIO(result.stdout)))) == 3
+    assert "left out: " in result.stderr and "hurt" in result.stderr

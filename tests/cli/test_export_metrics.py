@@ -29,6 +29,7 @@ def test_csv_goes_to_stdout_or_a_file_and_parquet_beside_it(runs: Path, tmp_path
     paths = tmp_path / "a.csv", tmp_path / "a.parquet"
     done = CliRunner().invoke(app, ["export-metrics", str(runs), "--csv", str(paths[0]), "--parquet", str(paths[1])])
     assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [f"wrote {paths[1]}", f"wrote {paths[0]}"]
     assert paths[0].read_text() == shown.stdout
     assert parquet.read_table(paths[1]).num_rows == 6
 
@@ -44,7 +45,7 @@ def test_filters_and_all_keys(runs: Path) -> None:
     ("arguments", "said"),
     [
         ([], "--csv FILE, --parquet FILE or --track mlflow"),
-        (["--csv", "-", "--tag", "none"], "no run is left"),
+        (["--csv", "-", "--tag", "none"], "meets the conditions: look at --tag"),
         (["--csv", "-", "--where", "x"], "is no condition"),
         (["--track", "mlfow"], "did you mean 'mlflow'"),
     ],

@@ -26,6 +26,8 @@ def made(name: str, best: float = 1.0) -> RunDirectory:
     directory.write_spec("name: one\n")
     directory.write_summary(
         {
+            "name": name,
+            "seed": 0,
             "status": "completed",
             "stop_reason": None,
             "epochs": 1,

@@ -93,7 +93,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
 def test_markdown_keeps_every_cell_in_its_column() -> None:
     made = Table("a|b", ">c", title="t")
     made.add("x|y", "1")
-    assert made.markdown() == "### t\n\n| a|b | c |\n| --- | --: |\n| x\\|y | 1 |\n"
+    assert made.markdown() == "### t\n\n| a\\|b | c |\n| --- | --: |\n| x\\|y | 1 |\n"
 
 
 def test_nothing_in_a_cell_has_an_effect() -> None:

@@ -138,12 +138,50 @@ def test_the_order_of_the_rows(sort: str, labels: list[str], pair: Path) -> None
     assert [each.group.label for each in compared(pair, sort=sort).rows] == labels
 
 
-def test_nothing_to_compare(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spec", "metric", "named"),
+    [
+        ({"data.dataset.name": "mnist"}, "valid/loss", "data.dataset:"),
+        ({"data.validation.size": 10}, "valid/loss", "data.validation.size:"),
+        ({"data.validation.size": 10}, "test/loss", None),
+        ({"data.validation.size": 10, "data.classes": [1, 2]}, "test/loss", "data.classes:"),
+        ({"data.batch_size": 10}, "valid/loss", None),
+    ],
+)
+def test_other_data_is_told(spec: dict[str, Any], metric: str, named: str | None, tmp_path: Path) -> None:
+    test = {"test/loss": 1.0}
+    make_run(tmp_path, "a", test=test, spec={"data.validation.size": 20, "data.classes": None, "data.batch_size": 1})
+    make_run(
+        tmp_path, "b", test=test, spec={"data.validation.size": 20, "data.classes": None, "data.batch_size": 1} | spec
+    )
+    told = [each for each in compared(tmp_path, metric=metric).remarks if "on the same data" in each]
+    assert (not told) if named is None else (len(told) == 1 and told[0].startswith(f"the groups differ in {named}"))
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "completed"])
+def test_what_was_not_measured_is_no_failure(status: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, "a", seed=seed, test={"test/loss": 1.0 + seed}, minutes=seed)
+    without = make_run(tmp_path, "a", seed=2, status=status, minutes=2)
+    with without.lock():
+        made = compared(tmp_path, metric="test/loss")
+    assert [(row.group.seeds, row.quality.failed) for row in made.rows] == [([0, 1], 0)]
+    assert f"left out: {without.name} is {status} and has no test/loss" in made.remarks
+
+
+def test_a_run_before_its_first_epoch_is_no_failure(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
-    found = collect([str(tmp_path)])
-    found.runs.clear()
-    with pytest.raises(UsageError, match="no runs are left"):
-        compare_runs(found)
+    make_run(tmp_path, "b", losses=[], status="running")
+    assert [row.group.label for row in compared(tmp_path).rows] == ["a"]
+    with pytest.raises(UsageError, match="none of these runs has valid/loss yet"):
+        compared(make_run(tmp_path / "alone", losses=[], status="running").path)
+
+
+@pytest.mark.parametrize(("status", "losses"), [("failed", []), ("failed", [1.0]), ("completed", [None, None])])
+def test_failure_and_divergence_count_as_the_worst(status: str, losses: list[float | None], tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", losses=losses, status=status, spec={"optimizer.lr": 9.0}, minutes=1)
+    assert [(row.group.label, row.quality.failed) for row in compared(tmp_path).rows] == [("a", 0), ("b", 1)]
 
 
 def test_it_is_told_to_programs(pair: Path) -> None:

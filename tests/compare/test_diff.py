@@ -19,7 +19,7 @@ def test_only_what_differs_is_told(tmp_path: Path) -> None:
     one = make_run(tmp_path, "one", losses=[2.0, 1.0], test={"test/loss": 1.5})
     spec = {"optimizer.lr": 1.0, "optimizer.momentum": 0.0}
     other = make_run(tmp_path, "other", seed=3, losses=[2.0, 0.5], spec=spec)
-    other.write_environment({"data": {"train": 100, "valid": 50}, "threads": 2, "command": ["else"]})
+    other.write_environment({"data": {"train": 100, "valid": 50}, "threads": 2, "command": ["else"], "identity": "a"})
     found = diff_runs(one, other)
     assert found.spec == [Difference("seed", 0, 3), Difference("optimizer.lr", 0.1, 1.0)], (
         "the default of a new option is no news"

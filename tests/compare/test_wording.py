@@ -4,7 +4,7 @@ import pytest
 
 from dnntrain.compare.convergence import Reached, faster, faster_all
 from dnntrain.compare.statistics import compare, compare_all
-from dnntrain.compare.wording import describe, describe_convergence
+from dnntrain.compare.wording import brief, describe, describe_convergence
 
 BASELINE = dict(enumerate([0.900, 0.901, 0.902, 0.903, 0.904]))
 AHEAD = dict(enumerate([0.911, 0.914, 0.912, 0.915, 0.917]))
@@ -81,3 +81,10 @@ def test_convergence_in_words() -> None:
     )
     corrected = faster_all({"quick": quick, "again": quick}, never)["again"]
     assert "p 0.0159 corrected for 2 comparisons" in describe_convergence(corrected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.0, "2 s"), (0.02, "20 ms"), (3.55e-5, "35.5 us"), (0.0, "0 us"), (123.4, "123 s")]
+)
+def test_short_times_are_told_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert brief(seconds) == text

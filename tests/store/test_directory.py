@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnntrain.errors import LockedError, StoreError, UsageError
@@ -146,7 +146,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.dictionaries(st.text(), _nested, max_size=3), max_size=3))
 def test_whatever_is_written_reads_back_with_nulls_for_what_is_not_finite(rows: list[dict[str, Any]]) -> None:
     with (

@@ -16,7 +16,14 @@ def make(runs: Path, name: str, best: float | None = 1.0, status: str = "complet
     metric = "valid/loss" if mode == "min" else "valid/accuracy"
     directory.write_summary(
         {
+            "name": name,
+            "seed": 0,
             "status": status,
+            "stop_reason": None,
+            "epochs": 1,
+            "seconds": 1.0,
+            "test": None,
+            "error": None,
             "best": {"epoch": 1, "metrics": {metric: best}},
             "spec": {"training.monitor.metric": metric, "training.monitor.mode": mode},
         }

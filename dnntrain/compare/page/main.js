@@ -16,7 +16,7 @@
     const best = data.better === 'max' ? 'higher' : 'lower';
     dom.byId('title').textContent = data.groups.length ? `${groups}, ${runs}` : 'No runs yet';
     dom.byId('subtitle').textContent = data.groups.length
-      ? `Compared by ${data.metric} (${best} is better) with ${data.baseline}, over seeds` : '';
+      ? `Compared by ${data.metric} (${best} is better) with ${data.baseline}${data.groups.some((group) => group.runs.length > 1) ? ', over seeds' : ''}` : '';
     document.title = data.groups.length ? `${data.metric}: ${groups}, ${runs}` : 'dnntrain: no runs yet';
     const notice = dom.byId('notice');
     notice.textContent = data.notice ?? '';

@@ -40,9 +40,10 @@ const parallel = (() => {
     if (!chart) build();
     const keys = chosen(data);
     const some = keys.length < data.keys.length ? `The ${keys.length} of ${data.keys.length} settings that go most with the result. ` : '';
-    caption.textContent = `${some}Each line is a group, from its settings to ${data.metric} at the right; drag along an axis to pick lines, click it to let go.`;
-    canvas.setAttribute('aria-label', `Settings of ${groups.length} groups beside ${data.metric}; the table above has the same figures.`);
     const narrow = canvas.clientWidth < 640;
+    const end = narrow ? 'at the bottom' : 'at the right';
+    caption.textContent = `${some}Each line is a group, from its settings to ${data.metric} ${end}; drag along an axis to pick lines, click it to let go.`;
+    canvas.setAttribute('aria-label', `Settings of ${groups.length} groups beside ${data.metric}; the table above has the same figures.`);
     canvas.style.height = narrow ? `${70 * (keys.length + 1) + 60}px` : '380px';
     chart.resize();
     chart.setOption(option(data, groups, keys, narrow), true);
@@ -66,7 +67,13 @@ const parallel = (() => {
       ...axis, nameTextStyle: { ...axis.nameTextStyle, color: theme.colour('ink') }, nameGap: 14, splitLine: { show: false },
       areaSelectStyle: { color: theme.colour('accent'), borderColor: theme.colour('accent'), opacity: 0.2, width: 14 },
     };
-    const label = { ...axis.axisLabel, color: theme.colour('ink'), textBorderColor: theme.colour('panel'), textBorderWidth: 3 };
+    const border = { textBorderColor: theme.colour('panel'), textBorderWidth: 3 };
+    // Beside a lying axis there is no room for its name, so that it stands on it.
+    if (narrow) Object.assign(looks, {
+      nameLocation: 'start', nameGap: 0,
+      nameTextStyle: { ...looks.nameTextStyle, ...border, align: 'left', verticalAlign: 'bottom', padding: [0, 0, 5, 0] },
+    });
+    const label = { ...axis.axisLabel, color: theme.colour('ink'), ...border };
     const cells = (group) => places.map((place, index) => {
       const value = group.settings[place];
       return scales[index].type === 'category' ? format.cell(value) : value;

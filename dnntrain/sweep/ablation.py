@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
 from dnntrain import build, yamltext
 from dnntrain import spec as specs
 from dnntrain.compare.statistics import Difference, Direction, compare_all
-from dnntrain.errors import SpecError, UsageError, suggest
+from dnntrain.errors import SpecError, UsageError, shorten, suggest
 from dnntrain.parts.activations import activations
 from dnntrain.registry import plain
 from dnntrain.spec import Draft, Spec
 from dnntrain.spec.forms import flow
+from dnntrain.sweep.measured import check_measured
 from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.results import Result
 
@@ -82,6 +84,21 @@ class Ablation:
     plan: Plan
     plain: Sequence[str]
     refused: Sequence[Refusal]
+
+    @property
+    def changes(self) -> dict[str, list[Change]]:
+        """What is set when each technique is taken away."""
+        content = plain(self.plan.base)
+        _, *variants = self.plan.space.axes[0].listed
+        return {
+            str(each.label): [Change(key, _at(content, key), new) for key, new in each.settings.items()]
+            for each in variants
+        }
+
+    @property
+    def runs(self) -> int:
+        """How many runs it takes, those included that are there already."""
+        return self.plan.wanted * self.plan.sweep.seeds
 
 
 @dataclass(frozen=True)
@@ -170,78 +187,79 @@ def plan_ablation(
     return Ablation(draft, Plan(draft), bare, refused)
 
 
-def changes_of(plan: Plan) -> dict[str, list[Change]]:
-    """Return what is set when each technique is taken away.
+def read_ablation(text: str, *, source: str, folder: Path) -> Ablation:
+    """Read the file of an ablation that was begun.
+
+    Args:
+        text: of its sweep.yaml.
+        source: what messages call it.
+        folder: where it lies.
 
     Raises:
+        SpecError: the file is wrong.
         UsageError: the sweep is no ablation.
     """
-    axes = [axis for axis in plan.space.axes if axis.name == AXIS and axis.listed and axis.listed[0].label == NOTHING]
-    if len(plan.space.axes) != 1 or not axes:
-        raise UsageError("this sweep is no ablation: go on with it by dnntrain sweep --resume")
-    content = plain(plan.base)
-    return {
-        str(value.label): [Change(key, _at(content, key), new) for key, new in value.settings.items()]
-        for value in axes[0].listed[1:]
-    }
+    draft = specs.drafts(text, source=source, folder=folder)
+    plan = Plan(draft)
+    axes = plan.space.axes
+    if [axis.name for axis in axes] != [AXIS] or not axes[0].listed or axes[0].listed[0].label != NOTHING:
+        raise UsageError(f"{shorten(source)} is no ablation, but another sweep")
+    bare = [technique.name for technique in TECHNIQUES if not technique.taken_away(plan.base)]
+    return Ablation(draft, plan, bare, ())
 
 
-def effects(plan: Plan, result: Result) -> Effects:
+def effects(planned: Ablation, result: Result) -> Effects:
     """Judge what came out, each removal against the experiment as it is, paired by seed.
 
     Verdicts are corrected for the number of techniques by Holm's method; see `compare_all`.
-
-    Raises:
-        UsageError: the sweep is no ablation, or has not trained the experiment as it is.
     """
-    changes = changes_of(plan)
+    plan, changes = planned.plan, planned.changes
     values: dict[str, dict[int, float | None]] = {}
     for run in result.runs:
-        if run["status"] in ("done", "failed", "lost"):
-            values.setdefault(str(run["labels"][AXIS]), {})[run["seed"]] = run["value"]
-    base = values.pop(NOTHING, {})
-    if not base:
-        raise UsageError("the experiment as it is has not been trained, so nothing can be compared with it")
+        values.setdefault(str(run["labels"][AXIS]), {})[run["seed"]] = run["value"]
+    base = values.pop(NOTHING)
     differences = compare_all(values, base, better=plan.better)
-    made = [
-        Effect(name, changes[name], values[name], _mean(values[name]), difference)
-        for name, difference in differences.items()
-    ]
+    made = [Effect(name, changes[name], values[name], _mean(values[name]), each) for name, each in differences.items()]
     made.sort(key=lambda each: -_harm(each))
     return Effects(plan.metric, plan.better, base, _mean(base), made)
 
 
-def as_json(found: Effects) -> dict[str, Any]:
-    """Return the effects as plain values."""
+def as_json(planned: Ablation, found: Effects | None = None, result: Result | None = None) -> dict[str, Any]:
+    """Return an ablation as plain values.
+
+    Args:
+        planned: what is to be trained.
+        found: what it came to; None before it was trained.
+        result: of the sweep.
+    """
+    known = {} if found is None else {each.technique: each for each in found.effects}
+    order = [*known] or [*planned.changes]
     return {
-        "metric": found.metric,
-        "better": found.better,
-        "mean": found.mean,
-        "values": {str(seed): value for seed, value in found.values.items()},
+        "metric": planned.plan.metric,
+        "better": planned.plan.better,
+        "seeds": sorted({each.seed for each in planned.plan.stretches(0, 0)}),
+        "runs": planned.runs,
+        "reused": 0 if result is None else result.reused,
+        "failed": 0 if result is None else len(result.failed),
+        "mean": found and found.mean,
+        "values": {} if found is None else _by_seed(found.values),
         "without": [
             {
-                "technique": each.technique,
-                "changes": [asdict(change) for change in each.changes],
-                "mean": each.mean,
-                "values": {str(seed): value for seed, value in each.values.items()},
-                "difference": asdict(each.difference),
+                "technique": name,
+                "changes": [asdict(change) for change in planned.changes[name]],
+                "mean": known[name].mean if name in known else None,
+                "values": _by_seed(known[name].values) if name in known else {},
+                "difference": asdict(known[name].difference) if name in known else None,
             }
-            for each in found.effects
+            for name in order
         ],
+        "plain": list(planned.plain),
+        "refused": [asdict(each) for each in planned.refused],
     }
 
 
-def check_measured(spec: Spec, metric: str) -> None:
-    """See whether a resolved experiment measures a metric in training.
-
-    Raises:
-        UsageError: it does not.
-    """
-    parts = ("train",) if spec.data.validation == "none" else ("valid", "train")
-    scalars = [each.name for each in spec.metrics if not isinstance(each, str) and each.entry.traits["scalar"]]
-    known = [f"{part}/{name}" for part in parts for name in ("loss", *scalars)]
-    if metric not in known:
-        raise UsageError(f"{spec.name} does not measure '{metric}' in training: {suggest(metric, known)}")
+def _by_seed(values: Mapping[int, float | None]) -> dict[str, float | None]:
+    return {str(seed): value for seed, value in values.items()}
 
 
 def named(value: Any) -> str:
@@ -328,9 +346,11 @@ TECHNIQUES: Final = (
     Technique("dropout", "none", lambda spec: {"model.dropout": "none"} if spec.model.dropout else {}),
     Technique("regularizers", "none", lambda spec: {"regularizers": "none"} if spec.regularizers else {}),
     Technique("weight_decay", "0", _weight_decay),
-    Technique("schedule", "constant", lambda spec: {} if spec.schedule.name == "constant" else {"schedule": "constant"}),
+    Technique(
+        "schedule", "constant", lambda spec: {} if spec.schedule.name == "constant" else {"schedule": "constant"}
+    ),
     Technique("clipping", "none", lambda spec: {} if spec.training.clip is None else {"training.clip": None}),
     Technique("augmentation", "none", lambda spec: {"data.augment": "none"} if spec.data.augment else {}),
     Technique("averaging", "none", lambda spec: {} if spec.training.average is None else {"training.average": None}),
 )
-"""In the order of the file. The optimizer is none of them: another one at the same learning rate would show the rate."""
+"""The optimizer is none of them: another one at the same learning rate would show what the rate does."""

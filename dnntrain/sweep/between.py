@@ -1,24 +1,25 @@
-"""The configurations between two experiments: the keys that differ, and a sweep that trains those that are asked for."""
+"""Configurations between two experiments: the keys that differ, and a sweep that trains those that are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from dnntrain import interruption, yamltext
+from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
-from dnntrain.errors import SpecError
+from dnntrain.errors import SpecError, UsageError
 from dnntrain.registry import plain
 from dnntrain.spec import Draft, Spec
-from dnntrain.spec.forms import flow
-from dnntrain.store import SweepDirectory
+from dnntrain.store import SweepDirectory, find
 from dnntrain.sweep.bisection import Moved, Runs
 from dnntrain.sweep.board import Board, Configuration
 from dnntrain.sweep.conductor import Conductor, Observer
 from dnntrain.sweep.earlier import Earlier
 from dnntrain.sweep.engines.base import Engine
 from dnntrain.sweep.leases import FileBeats
+from dnntrain.sweep.measured import check_measured
 from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.results import Result, result
 from dnntrain.sweep.space import Point
@@ -53,32 +54,74 @@ def _taken_apart(key: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any
     yield from ((f"{key}.{option}", one[option], other[option]) for option in one if one[option] != other[option])
 
 
-def draft_between(
-    one: Spec, other: Spec, *, seeds: int, seed: int, metric: str | None = None, name: str | None = None
-) -> Draft:
+def open_experiment(query: str, *, runs: Path, overrides: Sequence[str] = ()) -> Spec:
+    """Return the resolved experiment of a file, or of a run.
+
+    Args:
+        query: a file, or a run by its path, its name, a unique prefix, or `last`.
+        runs: where runs are looked for.
+        overrides: `K=V` settings that have the last word.
+
+    Raises:
+        UsageError: there is no such file or run.
+        SpecError: the experiment is wrong.
+        DataError: its data cannot be used.
+    """
+    path = Path(query).expanduser()
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        spec = specs.load(path, overrides)
+    else:
+        directory = find(query, runs)
+        source = str(directory.path / directory.SPEC)
+        spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
+    spec = specs.without_sweep(spec)
+    return build.resolve(spec, build.open_data(spec))
+
+
+def draft_between(one: Spec, other: Spec, *, seeds: int = 3, metric: str | None = None) -> Draft:
     """Return an experiment with a sweep that has an axis for each key that differs, of A's value and B's.
 
-    No grid is asked for: of its 2^n configurations, a bisection tries a few, which are added one by one.
+    No grid is asked for: of its 2^n configurations, a bisection tries a few, which are added one by one. The seeds are
+    those of A, or such that A's and B's are among them.
 
     Args:
         one: A, resolved.
         other: B, resolved.
         seeds: runs of each configuration.
-        seed: the first of them.
-        metric: what is looked at; what A monitors unless given.
-        name: of the sweep; A's and B's unless given.
+        metric: what is looked at; what both monitor unless given.
+
+    Raises:
+        UsageError: nothing differs, or the metric is not measured by both.
     """
+    found = differing(one, other)
+    if not found:
+        raise UsageError("the two are the same experiment, so there is no gap to explain")
+    if metric is None:
+        metrics = [_monitored(each) for each in (one, other)]
+        if metrics[0] != metrics[1]:
+            raise UsageError(f"A monitors {metrics[0]} and B {metrics[1]}: say which one counts with --metric")
+    else:
+        check_measured(one, metric)
+        check_measured(other, metric)
+    first = min(one.seed, other.seed)
     content = plain(one)
-    content["name"] = (name or f"{one.name[:45]}_to_{other.name[:45]}")[:100]
-    content["seed"] = seed
+    content["name"] = (
+        f"{one.name[:90]}_bisection" if one.name == other.name else f"{one.name[:48]}_to_{other.name[:48]}"
+    )
+    content["seed"] = first if max(one.seed, other.seed) < first + seeds else one.seed
     content["sweep"] = {
-        "space": {key: {"choice": [a, b]} for key, (a, b) in differing(one, other).items()},
+        "space": {key: {"choice": [a, b]} for key, (a, b) in found.items()},
         "search": "tpe",
         "trials": 1,
         "seeds": seeds,
         **({} if metric is None else {"metric": metric}),
     }
     return specs.drafts(yamltext.dump(content), source="the experiments between the two")
+
+
+def _monitored(spec: Spec) -> str:
+    monitor: Any = spec.training.monitor
+    return str(monitor.metric)
 
 
 class Between:
@@ -96,12 +139,10 @@ class Between:
     Attributes:
         plan: of the sweep.
         keys: that differ, in order.
-        directory: of the sweep.
         asked: the configurations in the order of their numbers.
 
     Raises:
         SpecError: one of the two experiments is wrong.
-        StoreError: the directory cannot be made.
     """
 
     def __init__(self, draft: Draft, *, runs: Path, engine: Engine, observer: Observer) -> None:
@@ -111,10 +152,22 @@ class Between:
         for end in (frozenset[str](), frozenset(self.keys)):
             self._runs(end)
         self._earlier = Earlier(runs)
-        self._engine, self._observer = engine, observer
-        self.directory = SweepDirectory.create(runs, self.plan.base.name)
-        self.directory.write_sweep(specs.dump(self.plan.base))
-        self._board = Board(open_storage(self.directory.journal), self.directory.name, better=self.plan.better)
+        self._folder, self._engine, self._observer = runs, engine, observer
+
+    @cached_property
+    def directory(self) -> SweepDirectory:
+        """The directory of the sweep, which is made when it is first asked for.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        made = SweepDirectory.create(self._folder, self.plan.base.name)
+        made.write_sweep(specs.dump(self.plan.base))
+        return made
+
+    @cached_property
+    def _board(self) -> Board:
+        return Board(open_storage(self.directory.journal), self.directory.name, better=self.plan.better)
 
     def refusal(self, moved: Moved) -> str:
         """Return why there can be no such configuration; empty if there can."""
@@ -177,18 +230,3 @@ class Between:
         """
         made = Configuration(-1, -1, self._point(moved).labels, True, False, None, False, {})
         return [self.plan.run(made, stretch)[1] for stretch in self.plan.stretches(-1, 0)]
-
-
-def described(moved: Moved, keys: Sequence[str]) -> str:
-    """Name a configuration between A and B."""
-    if not moved or len(moved) == len(keys):
-        return "B" if moved else "A"
-    few = len(moved) <= len(keys) / 2
-    shown = [key for key in keys if (key in moved) == few]
-    return f"{'A' if few else 'B'} with {', '.join(shown)} of {'B' if few else 'A'}"
-
-
-def shown(value: Any) -> str:
-    """Write a value of a key on one line, short enough for a table."""
-    text = flow(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

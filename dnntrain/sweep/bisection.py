@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, Final, Protocol
 
 from dnntrain.compare.statistics import FEWEST_PAIRS, Difference, Direction, compare, compare_all
+from dnntrain.errors import UsageError
 
 LEAST_SHARE: Final = 0.2
 """With one seed nothing is known of luck, and a part of the way is cut if it makes out so much of the gap."""
@@ -121,13 +122,47 @@ class Explanation:
         return sorted((each for each in self.shares if each.stands_out), key=lambda each: -_size(each.part))
 
 
+def as_json(found: Explanation, values: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Return an explanation as plain values.
+
+    Args:
+        found: what explains the gap.
+        values: of each key, A's and B's.
+    """
+    return {
+        "better": found.better,
+        "seeds": sorted(found.ends[0]),
+        "a": {str(seed): value for seed, value in found.ends[0].items()},
+        "b": {str(seed): value for seed, value in found.ends[1].items()},
+        "gap": asdict(found.gap),
+        "real": found.real,
+        "shares": [
+            {
+                "keys": [{"key": key, "a": values[key][0], "b": values[key][1]} for key in each.keys],
+                "part": each.part,
+                "stands_out": each.stands_out,
+                "all_fail": each.all_fail,
+                "none_fails": each.none_fails,
+                "whole": each.whole or None,
+                "difference": asdict(each.difference),
+            }
+            for each in found.shares
+        ],
+        "interplays": [
+            {"keys": list(each.keys), "partners": list(each.partners), "alone": asdict(each.alone)}
+            for each in found.interplays
+        ],
+        "configurations": found.configurations,
+        "trained": found.trained,
+        "cut_short": found.cut_short,
+    }
+
+
 class _OutOfRunsError(Exception):
     """No more runs may be trained."""
 
 
-def explain(
-    trainer: Trainer, keys: Sequence[str], *, better: Direction, most_runs: int | None = None
-) -> Explanation:
+def explain(trainer: Trainer, keys: Sequence[str], *, better: Direction, most_runs: int | None = None) -> Explanation:
     """Find the keys that explain the gap.
 
     A part of the way is cut further if its share is more than luck:
@@ -142,17 +177,20 @@ def explain(
         trainer: makes the figures.
         keys: that differ, in the order of the way.
         better: whether lower or higher figures are better.
-        most_runs: train no more than so many; A and B are always trained.
+        most_runs: train no more than so many.
+
+    Raises:
+        UsageError: A and B alone take more runs than that.
     """
     search = _Search(trainer, better, most_runs)
     first, last = search.ends(frozenset(keys))
-    way = _Way(search, tuple(keys), lambda moved: search.figures(moved), {0: first, len(keys): last})
+    way = _Way(search, tuple(keys), search.figures, {0: first, len(keys): last})
     real = search.stands_out(first, last)
     interplays: list[Interplay] = []
     if real:
         try:
             way.cut()
-            interplays = list(_interplays(search, way, interplays))
+            _interplays(search, way, interplays)
         except _OutOfRunsError:
             search.cut_short = True
     return Explanation(
@@ -190,7 +228,9 @@ class _Search:
     def ends(self, everything: Moved) -> tuple[Runs, Runs]:
         """Return the figures of A and B."""
         ends = [frozenset[str](), everything]
-        self.trained += sum(self.trainer.cost(moved) for moved in ends)
+        self.trained = sum(self.trainer.cost(moved) for moved in ends)
+        if self.trained > self._most_runs:
+            raise UsageError(f"A and B alone take {self.trained} runs, and no more than {self._most_runs} are allowed")
         self.known.update(zip(ends, self.trainer.train(ends), strict=True))
         first, last = (self.known[moved] for moved in ends)
         self.gap = _mean_difference(last, first)
@@ -208,9 +248,8 @@ class _Search:
 
     def stands_out(self, before: Runs, after: Runs) -> bool:
         """Whether the difference between two configurations is more than luck; see `explain`."""
-        failed = [sum(value is None for value in side.values()) / len(side) for side in (before, after)]
-        if any(failed):
-            return sorted(failed) == [0.0, 1.0]
+        if None in (*before.values(), *after.values()):
+            return _all_against_none(before, after)
         if len(before) > 1:
             return compare(after, before, better=self.better).verdict in ("better", "worse")
         difference = _mean_difference(after, before) or 0.0
@@ -248,8 +287,14 @@ class _Way:
         while wide := [(i, j) for i, j, out in self.parts() if out and j - i > 1 and (i, j) not in self.stuck]:
             start, end = max(wide, key=lambda part: _size(self._change(*part)))
             middle = self._middle(start, end)
-            if middle is not None:
-                self.figures[middle] = self.measure(frozenset(self.keys[:middle]))
+            if middle is None:
+                continue
+            figures = self.measure(frozenset(self.keys[:middle]))
+            halves = (self.figures[start], figures), (figures, self.figures[end])
+            if any(self.search.stands_out(*half) for half in halves):
+                self.figures[middle] = figures
+            else:
+                self.stuck[start, end] = "neither half of them stands out by itself"
 
     def _change(self, start: int, end: int) -> float | None:
         return _mean_difference(self.figures[end], self.figures[start])
@@ -267,43 +312,45 @@ class _Way:
         return None
 
 
-def _interplays(search: _Search, way: _Way, found: list[Interplay]) -> list[Interplay]:
-    """Try each part that stands out by itself, on A alone; what was found stays found where runs run out."""
-    nothing = search.figures(frozenset())
+def _interplays(search: _Search, way: _Way, found: list[Interplay]) -> None:
+    """Try each part that stands out by itself, on A alone, and add those that come to something else to what was found.
+
+    Raises:
+        _OutOfRunsError: no more runs may be trained.
+    """
     for start, end, stands_out in list(way.parts()):
-        keys = way.keys[start:end]
-        if start == 0 or not stands_out or search.trainer.refusal(frozenset(keys)):
+        keys = frozenset(way.keys[start:end])
+        if start == 0 or not stands_out or search.trainer.refusal(keys):
             continue
-        own = search.figures(frozenset(keys))
-        alone, on_the_way = _minus(own, nothing), _minus(way.figures[end], way.figures[start])
-        if None in (*alone.values(), *on_the_way.values()):
-            if not _failing(own, way.figures[end]):
-                continue
-            before = _Way(
-                search,
-                way.keys[:start],
-                lambda moved, keys=keys: search.figures(moved | frozenset(keys)),  # type: ignore[misc]
-                {0: own, start: way.figures[end]},
-                together=frozenset(keys),
-            )
-        elif search.stands_out(alone, on_the_way):
-            before = _Way(
-                search,
-                way.keys[:start],
-                lambda moved, keys=keys: _minus(  # type: ignore[misc]
-                    search.figures(moved | frozenset(keys)), search.figures(moved)
-                ),
-                {0: alone, start: on_the_way},
-                together=frozenset(keys),
-            )
-        else:
+        before = _beside(search, way, start, end)
+        if before is None:
             continue
         try:
             before.cut()
         finally:
             partners = tuple(key for i, j, out in before.parts() if out for key in before.keys[i:j])
-            found.append(Interplay(keys, compare(own, nothing, better=search.better), partners))
-    return found
+            alone = compare(search.figures(keys), search.figures(frozenset()), better=search.better)
+            found.append(Interplay(way.keys[start:end], alone, partners))
+
+
+def _beside(search: _Search, way: _Way, start: int, end: int) -> _Way | None:
+    """Return the way on which some keys come to do what they do, over those before them; None if they always do it."""
+    keys = frozenset(way.keys[start:end])
+    alone, whole = search.figures(keys), way.figures[end]
+
+    def change(moved: Moved) -> Runs:
+        return _minus(search.figures(moved | keys), search.figures(moved))
+
+    by_itself, on_the_way = change(frozenset()), _minus(whole, way.figures[start])
+    if None not in (*by_itself.values(), *on_the_way.values()):
+        if not search.stands_out(by_itself, on_the_way):
+            return None
+        return _Way(search, way.keys[:start], change, {0: by_itself, start: on_the_way}, together=keys)
+    if not _all_against_none(alone, whole):
+        return None
+    return _Way(
+        search, way.keys[:start], lambda moved: search.figures(moved | keys), {0: alone, start: whole}, together=keys
+    )
 
 
 def _shares(way: _Way, better: Direction, gap: float | None) -> list[Share]:
@@ -323,8 +370,8 @@ def _shares(way: _Way, better: Direction, gap: float | None) -> list[Share]:
     return made
 
 
-def _failing(one: Runs, other: Runs) -> bool:
-    """Whether all runs of one side fail, and none of the other."""
+def _all_against_none(one: Runs, other: Runs) -> bool:
+    """Whether all runs of one side failed, and none of the other."""
     failed = [sum(value is None for value in side.values()) / len(side) for side in (one, other)]
     return sorted(failed) == [0.0, 1.0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,6 @@ from dnntrain.cli.output import (
     RunsDir,
     Set,
     console,
-    duration,
     figure,
     load_plugins,
     print_json,
@@ -29,11 +27,10 @@ if TYPE_CHECKING:
     from dnntrain.sweep.ablation import Ablation, Effects
     from dnntrain.sweep.bisection import Explanation
     from dnntrain.sweep.conductor import Conductor, Event
-    from dnntrain.sweep.engines.base import Engine
 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each configuration.  [default: 3]", show_default=False)]
 Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what is monitored.", show_default=False)]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")]
+Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
 Experiment = Annotated[str, typer.Argument(help="A run, or an experiment file.", show_default=False)]
 SEEDS = 3
 
@@ -46,7 +43,7 @@ def ablate(
         typer.Option(metavar="NAME,...", help="Take only these away: activation,dropout.", show_default=False),
     ] = None,
     metric: Metric = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     set_: Set = None,
     runs_dir: RunsDir = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained.")] = False,
@@ -64,7 +61,9 @@ def ablate(
             raise UsageError("an ablation goes on as it was begun: leave out --seeds, --without, --metric and --set")
         load_plugins(plugin)
         from dnntrain import spec
+        from dnntrain.cli.watching import display
         from dnntrain.sweep import ablation
+        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study, find
 
         directory = None if resume is None else find(resume, runs_dir)
@@ -82,16 +81,19 @@ def ablate(
             if json:
                 print_json({"sweep": None, **ablation.as_json(planned)})
             return
-        engine = _engine(workers)
+        engine = choose(None, workers)
         study = Study.begin(planned.draft, runs=runs_dir) if directory is None else Study(directory)
-        names = ["as it is", *(f"without {name}" for name in planned.changes)]
-        progress = Progress(names.__getitem__, planned.plan.metric, total=planned.runs, silent=json)
-        result = study.work(engine, observer=progress)
+        try:
+            with display(study, silent=json) as observer:
+                result = study.work(engine, observer=observer)
+        except KeyboardInterrupt as interrupted:
+            interrupted.add_note(f"to go on: dnntrain ablate --resume {visible(str(study.directory.path))}")
+            raise
         found = ablation.effects(planned, result)
         if json:
             print_json({"sweep": str(study.directory.path), **ablation.as_json(planned, found, result)})
         else:
-            _print_effects(found, study.directory.path, trained=result.reused < planned.runs)
+            _print_effects(found, study.directory.path)
         if result.failed:
             raise typer.Exit(1)
 
@@ -104,7 +106,7 @@ def bisect(
     max_runs: Annotated[
         int | None, typer.Option("--max-runs", metavar="N", min=1, help="Train no more than N.", show_default=False)
     ] = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     set_: Set = None,
     runs_dir: RunsDir = Path("runs"),
     plugin: Plugin = None,
@@ -115,6 +117,8 @@ def bisect(
         load_plugins(plugin)
         from dnntrain.sweep import bisection, telling
         from dnntrain.sweep.between import Between, differing, draft_between, open_experiment
+        from dnntrain.sweep.engines.choice import choose
+        from dnntrain.sweep.plan import Plan
 
         ends = [open_experiment(each, runs=runs_dir, overrides=set_ or ()) for each in (a, b)]
         values = differing(*ends)
@@ -123,81 +127,49 @@ def bisect(
         def name(number: int) -> str:
             return telling.configuration(between.asked[number], between.keys)
 
-        progress = Progress(name, "", silent=json)
-        between = Between(draft, runs=runs_dir, engine=_engine(workers), observer=progress)
-        progress.metric = between.plan.metric
+        plan = Plan(draft)
+        steps = Steps(name, plan.metric, silent=json)
+        between = Between(plan, runs=runs_dir, engine=choose(None, workers), observer=steps)
         if not json:
-            _print_values(values, between.plan.sweep.seeds)
-        found = bisection.explain(between, between.keys, better=between.plan.better, most_runs=max_runs)
+            _print_values(values, plan.sweep.seeds)
+        try:
+            found = bisection.explain(between, between.keys, better=plan.better, most_runs=max_runs)
+        except KeyboardInterrupt as interrupted:
+            interrupted.add_note("to go on, begin again: what has come to its end is found again")
+            raise
         path = between.directory.path
         if json:
-            print_json({"sweep": str(path), "metric": between.plan.metric, **bisection.as_json(found, values)})
+            print_json({"sweep": str(path), "metric": plan.metric, **bisection.as_json(found, values)})
         else:
-            _print_explanation(found, between.plan.metric, path)
+            _print_explanation(found, plan.metric, path)
 
 
-def _engine(workers: int) -> Engine:
-    import optuna
-
-    from dnntrain.sweep.engines.inline import Inline
-    from dnntrain.sweep.engines.local import Local
-
-    # It tells of every study that it makes.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if workers == 1:
-        return Inline()
-    import torch
-
-    return Local(workers, gpus=torch.cuda.device_count())
-
-
-class Progress:
-    """Prints a line for each run that has come to its end; falls silent when nobody reads them any more.
+class Steps:
+    """Prints a line for each run of a bisection that has come to its end; silent when nobody reads them any more.
 
     Args:
         name: of a configuration, by its number.
         metric: what is shown of a run.
-        total: how many runs there will be, where that is known.
         silent: whether to print nothing at all.
     """
 
-    def __init__(self, name: Callable[[int], str], metric: str, *, total: int | None = None, silent: bool) -> None:
-        self.metric = metric
+    def __init__(self, name: Callable[[int], str], metric: str, *, silent: bool) -> None:
         self._name = name
-        self._total = total
+        self._metric = metric
         self._heard = not silent
         self._done = 0
-        self._trained = 0
-        self._started = time.monotonic()
 
     def on_event(self, event: Event, /) -> None:
         """Print what became of a run."""
         if event.stretch is None or event.kind not in ("done", "reused", "failed", "lost"):
             return
-        what = f"{self._name(event.configuration)}, seed {event.stretch.seed}"
-        if event.kind == "lost":
-            self._print(f"{what}: its process died, and it is tried again: {event.message}")
-            return
-        self._done += 1
-        self._trained += event.kind != "reused"
-        shown = f"{self.metric} {figure(self.metric, event.value)}" if event.value is not None else "no figure"
-        came = {"reused": f"{shown} (there already)", "failed": f"failed: {event.message}"}.get(event.kind, shown)
-        self._print(f"{self._count()}  {what}: {came}{self._ahead()}")
+        self._done += event.kind != "lost"
+        came = f"{self._metric} {figure(self._metric, event.value)}" if event.value is not None else event.kind
+        note = " (there already)" if event.kind == "reused" else event.message and f": {event.message}"
+        self._print(f"[{self._done}] {self._name(event.configuration)}, seed {event.stretch.seed}: {came}{note}")
 
     def on_tick(self, conductor: Conductor, /) -> None:
         """Nothing is shown between the ends of runs."""
-
-    def _count(self) -> str:
-        if self._total is None:
-            return f"{self._done:>3}"
-        return f"{self._done:>{len(str(self._total))}}/{self._total}"
-
-    def _ahead(self) -> str:
-        """Foretell when all is done, from the runs that were trained."""
-        if self._total is None or not self._trained or self._done == self._total:
-            return ""
-        each = (time.monotonic() - self._started) / self._trained
-        return f"   ETA {duration(each * (self._total - self._done))}"
 
     def _print(self, line: str) -> None:
         if not self._heard:
@@ -224,11 +196,11 @@ def _print_plan(planned: Ablation) -> None:
     for each in planned.refused:
         prose(out, f"cannot be without {each.technique}: {each.message}")
     count = planned.plan.wanted
-    prose(out, f"{count} configurations, each with {_seeds(seeds)}: {planned.runs} runs")
+    prose(out, f"{count} configurations, each with {_seeds(seeds)}: {planned.plan.runs} runs")
     out.print()
 
 
-def _print_effects(found: Effects, path: Path, *, trained: bool) -> None:
+def _print_effects(found: Effects, path: Path) -> None:
     from dnntrain.sweep import telling
 
     out = console()
@@ -247,7 +219,7 @@ def _print_effects(found: Effects, path: Path, *, trained: bool) -> None:
     for remark in telling.ablation(found):
         out.print()
         prose(out, remark)
-    _print_place(path, trained=trained)
+    _print_place(path)
 
 
 def _print_values(values: dict[str, tuple[Any, Any]], seeds: int) -> None:
@@ -281,11 +253,12 @@ def _print_explanation(found: Explanation, metric: str, path: Path) -> None:
     for remark in telling.bisection(found, metric):
         prose(out, remark)
     prose(out, f"{found.configurations} configurations, {found.trained} runs trained for it")
-    _print_place(path, trained=found.trained > 0)
+    _print_place(path)
 
 
-def _print_place(path: Path, *, trained: bool) -> None:
-    print(visible(f"\n{path}", keep="\n") + (" (dnntrain compare looks closer)" if trained else ""))
+def _print_place(path: Path) -> None:
+    print(visible(f"
+to look closer: dnntrain compare {path}"))
 
 
 def written(value: Any) -> str:

@@ -95,11 +95,6 @@ class Ablation:
             for each in variants
         }
 
-    @property
-    def runs(self) -> int:
-        """How many runs it takes, those included that are there already."""
-        return self.plan.wanted * self.plan.sweep.seeds
-
 
 @dataclass(frozen=True)
 class Effect:
@@ -238,7 +233,7 @@ def as_json(planned: Ablation, found: Effects | None = None, result: Result | No
         "metric": planned.plan.metric,
         "better": planned.plan.better,
         "seeds": sorted({each.seed for each in planned.plan.stretches(0, 0)}),
-        "runs": planned.runs,
+        "runs": planned.plan.runs,
         "reused": 0 if result is None else result.reused,
         "failed": 0 if result is None else len(result.failed),
         "mean": found and found.mean,

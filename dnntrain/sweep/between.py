@@ -131,13 +131,13 @@ class Between:
     interrupted is gone on with by beginning it again.
 
     Args:
-        draft: as `draft_between` makes it.
+        plan: of the sweep that `draft_between` makes.
         runs: the folder in which the sweep's directory is made.
         engine: trains.
         observer: is told what happens.
 
     Attributes:
-        plan: of the sweep.
+        plan: as above.
         keys: that differ, in order.
         asked: the configurations in the order of their numbers.
 
@@ -145,8 +145,8 @@ class Between:
         SpecError: one of the two experiments is wrong.
     """
 
-    def __init__(self, draft: Draft, *, runs: Path, engine: Engine, observer: Observer) -> None:
-        self.plan = Plan(draft)
+    def __init__(self, plan: Plan, *, runs: Path, engine: Engine, observer: Observer) -> None:
+        self.plan = plan
         self.keys = tuple(axis.name for axis in self.plan.space.axes)
         self.asked: list[Moved] = []
         for end in (frozenset[str](), frozenset(self.keys)):

@@ -82,6 +82,7 @@ def ablate(
                 print_json({"sweep": None, **ablation.as_json(planned)})
             return
         engine = choose(None, workers)
+        _hush_optuna()
         study = Study.begin(planned.draft, runs=runs_dir) if directory is None else Study(directory)
         try:
             with display(study, silent=json) as observer:
@@ -128,6 +129,7 @@ def bisect(
             return telling.configuration(between.asked[number], between.keys)
 
         plan = Plan(draft)
+        _hush_optuna()
         steps = Steps(name, plan.metric, silent=json)
         between = Between(plan, runs=runs_dir, engine=choose(None, workers), observer=steps)
         if not json:
@@ -180,6 +182,13 @@ class Steps:
             # `| head` has seen enough; the training has not.
             self._heard = False
             unhear()
+
+
+def _hush_optuna() -> None:
+    """Have Optuna tell of nothing but warnings; it announces every study that it makes."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _print_plan(planned: Ablation) -> None:
@@ -257,8 +266,7 @@ def _print_explanation(found: Explanation, metric: str, path: Path) -> None:
 
 
 def _print_place(path: Path) -> None:
-    print(visible(f"
-to look closer: dnntrain compare {path}"))
+    print(visible(f"\nto look closer: dnntrain compare {path}"))
 
 
 def written(value: Any) -> str:

@@ -22,8 +22,11 @@ from typing import Any, Final, Protocol
 from dnntrain.compare.statistics import FEWEST_PAIRS, Difference, Direction, compare, compare_all
 from dnntrain.errors import UsageError
 
-LEAST_SHARE: Final = 0.2
-"""With one seed nothing is known of luck, and a part of the way is cut if it makes out so much of the gap."""
+LEAST_SHARE: Final = 0.05
+"""Less than so much of the gap explains nothing of it, however certain it is."""
+
+LEAST_OF_ONE_SEED: Final = 0.2
+"""The same with one seed, where nothing is known of luck."""
 
 Moved = frozenset[str]
 """The keys that have B's value; all others have A's."""
@@ -168,10 +171,10 @@ def explain(trainer: Trainer, keys: Sequence[str], *, better: Direction, most_ru
     A part of the way is cut further if its share is more than luck:
 
     - every run of one end fails, and none of the other;
-    - or, with two seeds and more, `compare` finds a difference at 95 %, not corrected for the number of looks: what
-      the search overlooks is lost, while what it finds by chance is corrected for in the table of shares (Holm), as far
-      as a correction by the number of final shares goes. Whoever wants to be sure runs the found keys with new seeds;
-    - or, with one seed, it makes out `LEAST_SHARE` of the gap.
+    - or, with two seeds and more, `compare` finds a difference at 95 %, and it makes out `LEAST_SHARE` of the gap. That
+      is not corrected for the number of looks, since what the search overlooks is lost; verdicts on the shares that it
+      ends with are (Holm). Whoever wants to be sure tries the keys that were found with new seeds;
+    - or, with one seed, it makes out `LEAST_OF_ONE_SEED` of the gap.
 
     Args:
         trainer: makes the figures.
@@ -250,10 +253,12 @@ class _Search:
         """Whether the difference between two configurations is more than luck; see `explain`."""
         if None in (*before.values(), *after.values()):
             return _all_against_none(before, after)
-        if len(before) > 1:
-            return compare(after, before, better=self.better).verdict in ("better", "worse")
-        difference = _mean_difference(after, before) or 0.0
-        return difference != 0 and abs(difference) >= LEAST_SHARE * abs(self.gap or 0.0)
+        one_seed = len(before) == 1
+        difference = abs(_mean_difference(after, before) or 0.0)
+        least = (LEAST_OF_ONE_SEED if one_seed else LEAST_SHARE) * abs(self.gap or 0.0)
+        if difference == 0 or difference < least:
+            return False
+        return one_seed or compare(after, before, better=self.better).verdict in ("better", "worse")
 
 
 @dataclass

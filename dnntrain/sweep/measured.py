@@ -16,4 +16,5 @@ def check_measured(spec: Spec, metric: str) -> None:
     scalars = [each.name for each in spec.metrics if not isinstance(each, str) and each.entry.traits["scalar"]]
     known = [f"{part}/{name}" for part in parts for name in ("loss", *scalars)]
     if metric not in known:
-        raise UsageError(f"{spec.name} does not measure '{metric}' in training: {suggest(metric, known)}")
+        meant = metric if "/" in metric else f"{parts[0]}/{metric}"
+        raise UsageError(f"{spec.name} does not measure '{metric}' in training: {suggest(meant, known)}")

@@ -8,7 +8,7 @@ from typing import Final
 from dnntrain.compare.statistics import Difference
 from dnntrain.compare.wording import describe
 from dnntrain.sweep.ablation import Effects
-from dnntrain.sweep.bisection import LEAST_SHARE, Explanation, Interplay, Moved, Share
+from dnntrain.sweep.bisection import LEAST_OF_ONE_SEED, Explanation, Interplay, Moved, Share
 
 _ONE_SEED: Final = "one seed shows nothing of luck: ask for more with --seeds"
 
@@ -26,17 +26,20 @@ def difference(found: Difference, metric: str) -> str:
 
 def ablation(found: Effects) -> list[str]:
     """Say what the techniques buy, and what to bear in mind."""
-    harmful = [each.technique for each in found.effects if each.difference.verdict == "worse"]
+    harmful = [each.technique for each in found.effects if each.difference.verdict == "worse" and each.mean is not None]
+    fatal = [each.technique for each in found.effects if each.mean is None and found.mean is not None]
     helpful = [each.technique for each in found.effects if each.difference.verdict == "better"]
     told = []
     if len(found.values) == 1:
         told.append(_ONE_SEED)
     else:
-        if harmful:
-            told.append(f"worth having, beyond luck: {listed(harmful)}")
+        worth = [listed(harmful)] if harmful else []
+        worth += [f"{listed(fatal)}, for every run without it failed"] if fatal else []
+        if worth:
+            told.append(f"worth having, beyond luck: {'; '.join(worth)}")
         if helpful:
             told.append(f"better without, beyond luck: {listed(helpful)}")
-        if not harmful and not helpful:
+        if not worth and not helpful:
             told.append(f"with {_count(len(found.values), 'seed')}, every difference could be luck")
     told.append("each was taken away by itself: of two that do the same work, neither may seem to matter")
     return told
@@ -60,9 +63,11 @@ def bisection(found: Explanation, metric: str) -> list[str]:
             "no more runs were allowed, so some of it was not looked into: begin again with a higher --max-runs"
         )
     if seeds == 1:
-        told.append(f"{_ONE_SEED}; a part was looked into if it made out {100 * LEAST_SHARE:.0f} % of the gap")
+        told.append(f"{_ONE_SEED}; a part was looked into if it made out {100 * LEAST_OF_ONE_SEED:.0f} % of the gap")
     elif any(not _certain(each) for each in found.found):
-        told.append("what stands out to the search may still be luck where its verdict does not say so: try more seeds")
+        told.append(
+            "where the verdict, which is corrected for the number of shares, does not say so, it may be luck still"
+        )
     return told
 
 
@@ -86,17 +91,24 @@ def percent(part: float | None) -> str:
 
 
 def _headline(found: Sequence[Share]) -> str:
-    """Name what makes the gap, and what goes against it."""
-    makes = [each for each in found if each.part is None or each.part > 0]
-    against = [_with_percent(each) for each in found if each.part is not None and each.part < 0]
-    if len(makes) == 1 and makes[0].part is None:
-        told = f"{listed(makes[0].keys)} {_verb('make', makes[0].keys)} the difference"
-    elif makes:
-        keys = [key for each in makes for key in each.keys]
-        told = f"{listed([_with_percent(each) for each in makes])} {_verb('explain', keys)} the gap"
-    else:
-        told = "no part of the way stands out as the gap does"
-    return f"{told}; against it {_verb('work', against)} {listed(against)}" if against else told
+    """Name what makes the gap, and what goes against it; after what is certain, what may be."""
+    one_seed = any(each.difference.method == "none" for each in found)
+    told = []
+    for sure in (True, False):
+        these = [each for each in found if (one_seed or _certain(each)) == sure]
+        makes = [each for each in these if each.part is None or each.part > 0]
+        against = [_with_percent(each) for each in these if each.part is not None and each.part < 0]
+        probably = "" if sure else "perhaps "
+        if makes and all(each.part is None for each in makes):
+            keys = [key for each in makes for key in each.keys]
+            told.append(f"{probably}{listed(keys)} {_verb('make', keys)} the difference")
+        elif makes:
+            keys = [key for each in makes for key in each.keys]
+            names = listed([_with_percent(each) for each in makes])
+            told.append(f"{probably}{names} {_verb('explain', keys)} the gap")
+        if against:
+            told.append(f"{probably}against it {_verb('work', against)} {listed(against)}")
+    return "; ".join(told) or "the gap stands out, and none of its parts does"
 
 
 def _with_percent(share: Share) -> str:

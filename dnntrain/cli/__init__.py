@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import comparison, experiments, exporting, files, manage, runs, sweeping, watch
+from dnntrain.cli import ablation, comparison, experiments, exporting, files, manage, runs, sweeping, watch
 
 app = typer.Typer(
     name="dnntrain",
@@ -33,6 +33,8 @@ app.command("list")(files.list_parts)
 app.command("schema")(files.schema)
 app.command("init")(files.init)
 app.command("compare")(comparison.compare)
+app.command("ablate")(ablation.ablate)
+app.command("bisect")(ablation.bisect)
 app.command("diff")(comparison.diff)
 app.command("export-metrics")(exporting.export_metrics)
 app.command("watch")(watch.watch)

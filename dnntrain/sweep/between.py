@@ -188,10 +188,10 @@ class Between:
             Interrupted: a signal asked for the end.
             StoreError: the sweep's state cannot be read or written.
         """
-        self.asked += moved
         distributions = self.plan.space.distributions()
-        for each in moved:
-            self._board.add_configuration(self._point(each).labels, distributions)
+        for number, each in enumerate(moved, start=len(self.asked)):
+            self._board.add_configuration(number, self._point(each).labels, distributions)
+        self.asked += moved
         conductor = Conductor(
             self.plan,
             self.directory,

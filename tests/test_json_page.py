@@ -75,6 +75,8 @@ NULL_HERE: Final = {
     "divergence.json": ["grad_norm", "grad_norms.{tensor}", "last_good"],
     "run, resume": ["stop_reason", "error"],
     "verify-resume": ["first"],
+    "ablate": ["refused[].technique", "refused[].message"],
+    "bisect": ["shares[].whole", *(f"interplays[].alone.{key}" for key in ("low", "high", "seeds_to_settle"))],
 }
 """What is null throughout: on a CPU, where training diverges at once, where it does not fail, where all is well."""
 
@@ -190,7 +192,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Documents]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(plugins, "_loaded", {})
-        yield {**trained(folder), **kept(folder), **asked()}
+        yield {**trained(folder), **taken_apart(), **kept(folder), **asked()}
 
 
 def trained(folder: Path) -> Documents:
@@ -232,6 +234,20 @@ def trained(folder: Path) -> Documents:
     found["divergence.json"] = [read(diverged, diverged.DIVERGENCE)]
     read_all = [read(each, each.SUMMARY) for each in (run, diverged, *map(RunDirectory, EXERCISE.iterdir()))]
     return {**found, "summary.json": read_all}
+
+
+def taken_apart() -> Documents:
+    """Take techniques away; explain gaps: by keys that work together, by luck, and by runs that fail."""
+    Path("a.yaml").write_text(
+        "extends: tiny.yaml\nmodel: {initializer: he_normal}\noptimizer: {name: sgd, lr: 1.0e-9}\nschedule: constant\n"
+    )
+    Path("b.yaml").write_text("extends: a.yaml\noptimizer: {lr: 0.1}\ntraining: {epochs: 12}\n")
+    Path("c.yaml").write_text("extends: a.yaml\nmodel: {initializer: he_uniform}\n")
+    Path("d.yaml").write_text("extends: a.yaml\noptimizer: {lr: 1.0e+18}\n")
+    return {
+        "ablate": [told("ablate", "tiny.yaml"), told("ablate", "tiny.yaml", "--dry-run")],
+        "bisect": [told("bisect", "a.yaml", other) for other in ("b.yaml", "c.yaml", "d.yaml")],
+    }
 
 
 def kept(folder: Path) -> Documents:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dnntrain.sweep.ablation import Ablation, Effects
     from dnntrain.sweep.bisection import Explanation
     from dnntrain.sweep.conductor import Conductor, Event
+    from dnntrain.sweep.engines.base import Engine
+    from dnntrain.sweep.study import Study
 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each configuration.  [default: 3]", show_default=False)]
 Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what is monitored.", show_default=False)]
@@ -61,42 +63,50 @@ def ablate(
             raise UsageError("an ablation goes on as it was begun: leave out --seeds, --without, --metric and --set")
         load_plugins(plugin)
         from dnntrain import spec
-        from dnntrain.cli.watching import display
         from dnntrain.sweep import ablation
-        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study, find
 
-        directory = None if resume is None else find(resume, runs_dir)
-        if directory is not None:
+        if resume is not None:
+            directory = find(resume, runs_dir)
             source = str(directory.path / directory.SWEEP)
             planned = ablation.read_ablation(directory.sweep_text(), source=source, folder=directory.path)
-        elif config is not None:
+        else:
             only = None if without is None else [name.strip() for name in without.split(",")]
-            planned = ablation.plan_ablation(
-                spec.load(config, set_ or ()), seeds=seeds or SEEDS, metric=metric, only=only
-            )
+            experiment = spec.load(config or "", set_ or ())
+            planned = ablation.plan_ablation(experiment, seeds=seeds or SEEDS, metric=metric, only=only)
         if not json:
             _print_plan(planned)
+        elif dry_run:
+            print_json({"sweep": None, **ablation.as_json(planned)})
         if dry_run:
-            if json:
-                print_json({"sweep": None, **ablation.as_json(planned)})
             return
-        engine = choose(None, workers)
-        _hush_optuna()
-        study = Study.begin(planned.draft, runs=runs_dir) if directory is None else Study(directory)
-        try:
-            with display(study, silent=json) as observer:
-                result = study.work(engine, observer=observer)
-        except KeyboardInterrupt as interrupted:
-            interrupted.add_note(f"to go on: dnntrain ablate --resume {visible(str(study.directory.path))}")
-            raise
-        found = ablation.effects(planned, result)
-        if json:
-            print_json({"sweep": str(study.directory.path), **ablation.as_json(planned, found, result)})
-        else:
-            _print_effects(found, study.directory.path)
-        if result.failed:
-            raise typer.Exit(1)
+        engine = _engine(workers)
+        _train(planned, Study.begin(planned.draft, runs=runs_dir) if resume is None else Study(directory), engine, json)
+
+
+def _train(planned: Ablation, study: Study, engine: Engine, json: bool) -> None:
+    """Train what is planned, and tell what came of it.
+
+    Raises:
+        Exit: with 1, where runs have failed.
+    """
+    from dnntrain.cli.watching import display
+    from dnntrain.sweep import ablation
+
+    path = study.directory.path
+    try:
+        with display(study, silent=json) as observer:
+            result = study.work(engine, observer=observer)
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(f"to go on: dnntrain ablate --resume {visible(str(path))}")
+        raise
+    found = ablation.effects(planned, result)
+    if json:
+        print_json({"sweep": str(path), **ablation.as_json(planned, found, result)})
+    else:
+        _print_effects(found, path)
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def bisect(
@@ -118,7 +128,6 @@ def bisect(
         load_plugins(plugin)
         from dnntrain.sweep import bisection, telling
         from dnntrain.sweep.between import Between, differing, draft_between, open_experiment
-        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.plan import Plan
 
         ends = [open_experiment(each, runs=runs_dir, overrides=set_ or ()) for each in (a, b)]
@@ -129,9 +138,8 @@ def bisect(
             return telling.configuration(between.asked[number], between.keys)
 
         plan = Plan(draft)
-        _hush_optuna()
         steps = Steps(name, plan.metric, silent=json)
-        between = Between(plan, runs=runs_dir, engine=choose(None, workers), observer=steps)
+        between = Between(plan, runs=runs_dir, engine=_engine(workers), observer=steps)
         if not json:
             _print_values(values, plan.sweep.seeds)
         try:
@@ -184,11 +192,15 @@ class Steps:
             unhear()
 
 
-def _hush_optuna() -> None:
-    """Have Optuna tell of nothing but warnings; it announces every study that it makes."""
+def _engine(workers: str) -> Engine:
+    """Return what trains."""
     import optuna
 
+    from dnntrain.sweep.engines.choice import choose
+
+    # It announces every study that it makes.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return choose(None, workers)
 
 
 def _print_plan(planned: Ablation) -> None:

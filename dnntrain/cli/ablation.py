@@ -204,12 +204,14 @@ def _engine(workers: str) -> Engine:
 
 
 def _print_plan(planned: Ablation) -> None:
+    from dnntrain.sweep.ablation import named
+
     out = console()
     seeds = planned.plan.sweep.seeds
     shown = Table("without", "key", "now", "instead")
     for name, changes in planned.changes.items():
         for i, change in enumerate(changes):
-            shown.add("" if i else name, change.key, *(written(each) for each in (change.old, change.new)))
+            shown.add("" if i else name, change.key, *(named(each) for each in (change.old, change.new)))
     shown.print(out)
     out.print()
     if planned.plain:
@@ -247,7 +249,7 @@ def _print_values(values: dict[str, tuple[Any, Any]], seeds: int) -> None:
     out = console()
     shown = Table("what differs", "A", "B")
     for key, pair in values.items():
-        shown.add(key, *map(written, pair))
+        shown.add(key, *map(_written, pair))
     shown.print(out)
     out.print()
     prose(out, f"A and B first, then some between them; each with {_seeds(seeds)}")
@@ -281,7 +283,7 @@ def _print_place(path: Path) -> None:
     print(visible(f"\nto look closer: dnntrain compare {path}"))
 
 
-def written(value: Any) -> str:
+def _written(value: Any) -> str:
     """Write a value of an experiment on one line, short enough for a table."""
     from dnntrain.spec.forms import flow
 

@@ -40,12 +40,10 @@ class Technique:
 
     Attributes:
         name: as `--without` has it.
-        plain: what is there instead.
         taken_away: returns the settings that take it away from a resolved experiment; none where that is plain.
     """
 
     name: str
-    plain: str
     taken_away: Callable[[Spec], Settings]
 
 
@@ -56,9 +54,6 @@ class Change:
     key: str
     old: Any
     new: Any
-
-    def __str__(self) -> str:
-        return f"{named(self.old)} -> {named(self.new)}"
 
 
 @dataclass(frozen=True)
@@ -335,17 +330,18 @@ def _weight_decay(spec: Spec) -> Settings:
 
 
 TECHNIQUES: Final = (
-    Technique("activation", "relu; what is usual in an architecture with a custom of its own", _activation),
-    Technique("initializer", "glorot_uniform", _initializer),
-    Technique("normalization", "none", _normalization),
-    Technique("dropout", "none", lambda spec: {"model.dropout": "none"} if spec.model.dropout else {}),
-    Technique("regularizers", "none", lambda spec: {"regularizers": "none"} if spec.regularizers else {}),
-    Technique("weight_decay", "0", _weight_decay),
-    Technique(
-        "schedule", "constant", lambda spec: {} if spec.schedule.name == "constant" else {"schedule": "constant"}
-    ),
-    Technique("clipping", "none", lambda spec: {} if spec.training.clip is None else {"training.clip": None}),
-    Technique("augmentation", "none", lambda spec: {"data.augment": "none"} if spec.data.augment else {}),
-    Technique("averaging", "none", lambda spec: {} if spec.training.average is None else {"training.average": None}),
+    Technique("activation", _activation),
+    Technique("initializer", _initializer),
+    Technique("normalization", _normalization),
+    Technique("dropout", lambda spec: {"model.dropout": "none"} if spec.model.dropout else {}),
+    Technique("regularizers", lambda spec: {"regularizers": "none"} if spec.regularizers else {}),
+    Technique("weight_decay", _weight_decay),
+    Technique("schedule", lambda spec: {} if spec.schedule.name == "constant" else {"schedule": "constant"}),
+    Technique("clipping", lambda spec: {} if spec.training.clip is None else {"training.clip": None}),
+    Technique("augmentation", lambda spec: {"data.augment": "none"} if spec.data.augment else {}),
+    Technique("averaging", lambda spec: {} if spec.training.average is None else {"training.average": None}),
 )
-"""The optimizer is none of them: another one at the same learning rate would show what the rate does."""
+"""The activation becomes relu, or what is usual in an architecture with a custom of its own (tanh in recurrent ones,
+gelu in vit); the initializer glorot_uniform, glorot_normal being as plain; the schedule constant, at the optimizer's
+own rate; the others nothing. The optimizer is no technique here: another one at the same rate would show what the rate
+does."""

@@ -325,7 +325,7 @@ def _interplays(search: _Search, way: _Way, found: list[Interplay]) -> None:
     """
     for start, end, stands_out in list(way.parts()):
         keys = frozenset(way.keys[start:end])
-        if start == 0 or not stands_out or search.trainer.refusal(keys):
+        if not stands_out or search.trainer.refusal(keys):
             continue
         before = _beside(search, way, start, end)
         if before is None:

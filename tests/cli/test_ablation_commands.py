@@ -53,6 +53,7 @@ def test_what_would_be_taken_away_is_shown_and_nothing_trained(config: Path) -> 
     assert not Path("runs").exists()
 
 
+@pytest.mark.process
 def test_an_ablation_says_what_each_technique_buys_and_is_a_sweep(config: Path) -> None:
     shown = call("ablate", "tiny.yaml", "--without", "dropout, clipping").stdout
     assert "[9/9] without=clipping, seed 7: valid/loss " in shown
@@ -75,6 +76,7 @@ def test_an_ablation_says_what_each_technique_buys_and_is_a_sweep(config: Path) 
     assert {each["technique"]: each["mean"] for each in other["without"]}["dropout"] == again["without"][0]["mean"]
 
 
+@pytest.mark.process
 def test_runs_that_fail_without_a_technique_are_told(config: Path) -> None:
     # With clipping a step has length 1; without it there is no end of it.
     wild = ["--set", "optimizer.lr=1.0e+18", "--set", "training.clip={norm: 1.0e-18}", "--set", "model.dropout=none"]
@@ -109,6 +111,7 @@ def test_a_sweep_of_another_kind_is_no_ablation(config: Path) -> None:
     assert "is no ablation, but another sweep" in call("ablate", "--resume", directory.name, code=2).stderr
 
 
+@pytest.mark.process
 def test_bisect_names_the_key_and_uses_runs_that_are_there(config: Path) -> None:
     call("run", "tiny.yaml", "-q", "--set", "model.dropout=none")
     Path("b.yaml").write_text(

@@ -120,7 +120,7 @@ def test_what_cannot_be_taken_away_is_told() -> None:
 def test_an_impossible_removal_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from dnntrain.sweep import ablation as module
 
-    broken = module.Technique("clipping", "none", lambda spec: {"training.clip": {"norm": -1.0}})
+    broken = module.Technique("clipping", lambda spec: {"training.clip": {"norm": -1.0}})
     monkeypatch.setattr(module, "TECHNIQUES", (*(t for t in TECHNIQUES if t.name != "clipping"), broken))
     made = planned("schedule=one_cycle")
     assert list(made.changes) == ["schedule"]

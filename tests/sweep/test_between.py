@@ -131,6 +131,7 @@ def test_what_cannot_be_between_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing is made before something is trained"
 
 
+@pytest.mark.process
 def test_a_bisection_is_one_sweep_and_finds_runs_that_are_there(tmp_path: Path) -> None:
     """An untrained rate of nearly 0 explains the gap, and an accumulation of gradients hardly anything."""
     runs = tmp_path / "runs"

@@ -169,6 +169,21 @@ def test_configurations_that_cannot_be_are_gone_around() -> None:
     assert found.configurations <= 6
 
 
+def test_on_the_way_to_partners_too_nothing_impossible_is_trained() -> None:
+    found = explained(
+        lambda moved: float({"d", "g"} <= moved), refused=lambda moved: {"c", "g"} <= moved and "e" not in moved
+    )
+    assert culprits(found) == [("g",)]
+    (interplay,) = found.interplays
+    assert interplay.partners == ("c", "d", "e")
+
+
+def test_the_largest_share_is_looked_into_first() -> None:
+    found = explained(lambda moved: 0.2 * ("b" in moved) + 1.8 * ("g" in moved), most_runs=5 * 3)
+    assert culprits(found) == [("g",), ("a", "b", "c", "d")]
+    assert found.cut_short
+
+
 def test_no_more_runs_are_trained_than_allowed() -> None:
     full = explained(lambda moved: float("f" in moved))
     for most in range(6, full.trained + 1):

@@ -1,8 +1,8 @@
 """What training costs here: a few configurations of a sweep, trained for some steps before the sweep begins.
 
-The probe trains as a run does, with its validation, its checkpoints and its files, in a temporary folder. Configurations
-that differ in nothing that takes time (a learning rate, an initializer, a seed) are of one *kind*. Of the kinds, a few
-that are unlike each other are measured; the others are taken to cost what the nearest of these does.
+The probe trains as a run does, with its validation, its checkpoints and its files, in a temporary folder. What differs
+in nothing that takes time (a learning rate, an initializer, a seed) is of one *kind*. Of the kinds, a few that are
+unlike each other are measured; the others are taken to cost what the nearest of these does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Kind:
         settings_apart = sum(ours.get(key) != theirs.get(key) for key in {*ours, *theirs})
         size = abs(math.log(max(1, self.parameters) / max(1, other.parameters)))
         batch = abs(math.log(self.spec.data.batch_size / other.spec.data.batch_size))
-        return size + batch + settings_apart
+        return float(size + batch + settings_apart)
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def _claim_all(kind: str, folder: Path, pipe: Any) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("kind", "tickets"), [("journal", 200), ("sqlite", 200)])
+@pytest.mark.parametrize(("kind", "tickets"), [("journal", 200), ("sqlite", 40)])
 def test_several_processes_claim_at_once_and_none_gets_what_another_has(
     kind: str, tickets: int, tmp_path: Path
 ) -> None:

@@ -201,7 +201,9 @@ class Conductor:
         Returns:
             Whether anything was written.
         """
-        training, waiting, unbegun = [], [], []
+        training: list[Configuration] = []
+        waiting: list[Configuration] = []
+        unbegun: list[Configuration] = []
         for each in filter(self._is_open, self.configurations):
             rung = len(standings.get(each.number, ()))
             # What was ever to be trained stays so, whatever others have come to since.

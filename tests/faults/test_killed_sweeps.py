@@ -134,9 +134,7 @@ def check(directory: SweepDirectory, whole: SweepDirectory) -> None:
 
 
 @pytest.mark.parametrize("number", range(SWEEPS))
-def test_killed_at_random_moments_every_run_is_finished_once(
-    number: int, whole: SweepDirectory, folder: Path
-) -> None:
+def test_killed_at_random_moments_every_run_is_finished_once(number: int, whole: SweepDirectory, folder: Path) -> None:
     draw = random.Random(number)
     directory = begin(folder).directory
     for _ in range(KILLS):

@@ -19,12 +19,12 @@ from typing import Any, Final, Literal
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection, create_study
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.study import StudyDirection, load_study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dnntrain.sweep.leases import Owner
-from dnntrain.sweep.storage import quiet, study_of
+from dnntrain.sweep.storage import study_of
 
 State = Literal["waiting", "running", "done", "failed", "lost", "left", "superfluous"]
 LIVE: Final = ("waiting", "running", "done", "failed")
@@ -177,10 +177,11 @@ class Board:
             sampler: which looks at what came of the others.
             suggest: asks a trial for the value of each axis that is there; raises TrialPruned if it cannot be tried.
         """
-        with quiet():
-            study = create_study(sampler=sampler, direction=self.storage.get_study_directions(self._configurations)[0])
-        study.add_trials(_begun(trial) for trial in self._firsts()[:number])
-        trial = study.ask()
+        memory = InMemoryStorage()
+        table = study_of(memory, self.name, self.storage.get_study_directions(self._configurations))
+        for each in self._firsts()[:number]:
+            memory.create_new_trial(table, template_trial=_begun(each))
+        trial = load_study(study_name=self.name, storage=memory, sampler=sampler).ask()
         excluded = False
         try:
             suggest(trial)
@@ -212,10 +213,10 @@ class Board:
             if not self._take(ticket.id):
                 continue
             self.storage.set_trial_user_attr(ticket.id, _OWNER, str(owner))
-            if not self._is_first(ticket):
-                self._end(ticket.id, TrialState.PRUNED)
-                continue
-            return self.ticket(ticket.id)
+            now = self.tickets()
+            if not any(each.stretch == ticket.stretch and each.state in LIVE for each in now[: ticket.number]):
+                return now[ticket.number]
+            self._end(ticket.id, TrialState.PRUNED)
         return None
 
     def ticket(self, ticket: int) -> Ticket:
@@ -293,13 +294,6 @@ class Board:
     def noted(self) -> dict[str, Any]:
         """Return what was kept."""
         return self.storage.get_study_user_attrs(self._configurations)
-
-    def _is_first(self, ticket: Ticket) -> bool:
-        """Whether no earlier ticket stands for the same stretch."""
-        return not any(
-            other.stretch == ticket.stretch and other.number < ticket.number and other.state in LIVE
-            for other in self.tickets()
-        )
 
     def _firsts(self) -> list[FrozenTrial]:
         """Return the first trial of each configuration, in the order of their numbers."""

@@ -149,29 +149,29 @@ class Conductor:
         self._read()
         if any([self._take_back(ticket) for ticket in self.tickets if ticket.state == "running"]):
             self._read()
-        if self._ask() or (self._ends_early() and self._drop_unbegun()):
+        standings = {each.number: self._figures(each) for each in self.configurations if each.ready}
+        if any([self._conclude(each, standings[each.number]) for each in self.configurations if self._is_open(each)]):
             self._read()
-        standings: dict[int, list[float | None]] = {}
-        waiting: dict[int, int] = {}
-        for configuration in self.configurations:
-            number = configuration.number
-            if not configuration.ready:
-                continue
-            if configuration.finished:
-                standings[number] = _figures(configuration)
-                continue
-            standings[number] = self._means(configuration)
-            if None in standings[number]:
-                self._conclude(configuration, None)
-            elif len(standings[number]) == len(self.plan.rungs(number)):
-                self._conclude(configuration, standings[number][-1])
-            else:
-                waiting[number] = len(standings[number])
-        self._send_on(waiting, {number: figures for number, figures in standings.items() if figures})
+        if self._ends_early() and self._drop_unbegun():
+            self._read()
+        if self._send_on({number: figures for number, figures in standings.items() if figures}):
+            self._read()
+        self._begin_more()
         self._write_runs()
 
+    def _is_open(self, configuration: Configuration) -> bool:
+        return configuration.ready and not configuration.finished
+
+    def _figures(self, configuration: Configuration) -> list[float | None]:
+        """Return what a configuration came to at each rung that it has reached; None where a run failed on the way."""
+        if not configuration.finished:
+            return self._means(configuration)
+        figures: list[float | None] = [configuration.rungs[rung] for rung in sorted(configuration.rungs)]
+        failed = configuration.value is None and not configuration.pruned
+        return [*figures, None] if failed else figures
+
     def _means(self, configuration: Configuration) -> list[float | None]:
-        """Return the mean of a configuration at each rung that all of its runs have reached; None where one failed."""
+        """Return the mean of an open configuration at each rung that all of its runs have reached."""
         means: list[float | None] = []
         for rung in range(len(self.plan.rungs(configuration.number))):
             tickets = [self._standing(stretch) for stretch in self.plan.stretches(configuration.number, rung)]
@@ -185,31 +185,61 @@ class Conductor:
             self.board.report(configuration, rung, fmean(values))
         return means
 
-    def _send_on(self, waiting: Mapping[int, int], standings: Mapping[int, list[float | None]]) -> None:
-        """Add the tickets that are missing: of what is in training, then of what may train on, then of what may begin.
+    def _conclude(self, configuration: Configuration, figures: list[float | None]) -> bool:
+        """Note that a configuration has come to its end, if it has."""
+        if None not in figures and len(figures) < len(self.plan.rungs(configuration.number)):
+            return False
+        self.board.conclude(configuration, figures[-1])
+        self._observer.on_event(Event("concluded", configuration.number, value=figures[-1]))
+        return True
+
+    def _send_on(self, standings: Mapping[int, list[float | None]]) -> bool:
+        """Add the tickets that are missing of what is in training, and of what may train on; give up what may not.
 
         Args:
-            waiting: the configurations that are not finished, each with the rung that it has yet to reach.
-            standings: what each configuration came to at the rungs before.
+            standings: what each configuration came to at the rungs that it has reached.
+
+        Returns:
+            Whether anything was written.
         """
-        training = [n for n, rung in waiting.items() if any(map(self._is_begun, self.plan.stretches(n, rung)))]
-        for number in training:
-            self._add_missing(number, waiting[number])
-        unbegun = [n for n in waiting if n not in self._begun and n not in training and not self._ends_early()]
-        at_rungs = [n for n, rung in waiting.items() if rung > 0 and n not in training]
-        more = bool(training or unbegun) or not self._nothing_is_asked()
+        training: list[Configuration] = []
+        waiting: list[Configuration] = []
+        unbegun: list[Configuration] = []
+        for each in filter(self._is_open, self.configurations):
+            rung = len(standings.get(each.number, ()))
+            # What was ever to be trained stays so, whatever others have come to since.
+            begun = any(stretch in self._by_stretch for stretch in self.plan.stretches(each.number, rung))
+            (training if begun else waiting if rung else unbegun).append(each)
+        written = any([self._add_missing(each, len(standings.get(each.number, ()))) for each in training])
         pruner = self.plan.pruner
-        sent = pruner.queue(at_rungs, standings, more=more) if pruner is not None and at_rungs else []
-        for number in sent:
-            self._add_missing(number, waiting[number])
-        if pruner is not None and (pruner.final or not (more or sent)):
-            for number in at_rungs:
-                if number not in sent:
-                    self._give_up(self.configurations[number])
-        busy = len(self.held) + sum(ticket.state == "waiting" for ticket in self.tickets) + len(sent)
-        for number in unbegun[: max(0, self._engine.slots - busy)]:
-            self.board.begin(self.configurations[number])
-            self._add_missing(number, 0)
+        if pruner is None or not waiting:
+            return written
+        more = bool(training) or not self._nothing_is_asked() or (bool(unbegun) and not self._ends_early())
+        sent = pruner.queue([each.number for each in waiting], standings, more=more)
+        for each in waiting:
+            if each.number in sent:
+                self._add_missing(each, len(standings[each.number]))
+            elif pruner.final or not (more or sent):
+                self.board.conclude(each, None, pruned=True)
+                self._observer.on_event(Event("pruned", each.number))
+                written = True
+        return written or bool(sent)
+
+    def _begin_more(self) -> None:
+        """Begin configurations for slots that would stay empty, and have them made up first."""
+        room = self._engine.slots - len(self.held) - sum(ticket.state == "waiting" for ticket in self.tickets)
+        while room > 0 and not self._ends_early():
+            begun = {stretch.configuration for stretch in self._by_stretch}
+            unbegun = [each for each in self.configurations if self._is_open(each) and each.number not in begun]
+            if not unbegun and self._nothing_is_asked():
+                return
+            if unbegun:
+                self.board.begin(unbegun[0])
+                self._add_missing(unbegun[0], 0)
+                room -= len(self.plan.stretches(unbegun[0].number, 0))
+            else:
+                self._ask()
+            self._read()
 
     def _read(self) -> None:
         self.configurations, self.tickets = self.board.configurations(), self.board.tickets()
@@ -230,21 +260,21 @@ class Conductor:
         self._tell("lost", ticket, message="its worker died; it is taken up again")
         return True
 
-    def _ask(self) -> bool:
-        """Add a configuration where a slot would stay empty; return whether any was added."""
-        busy = len(self.held) + sum(ticket.state == "waiting" for ticket in self.tickets)
-        unbegun = sum(c.ready and not c.finished and c.number not in self._begun for c in self.configurations)
-        if busy + unbegun >= self._engine.slots or self._nothing_is_asked():
-            return False
+    def _ask(self) -> None:
+        """Have one more configuration made up.
+
+        Raises:
+            UsageError: only excluded ones are.
+        """
         plan, number = self.plan, len(self.configurations)
         if plan.listed:
             point = plan.space.sample(plan.method, plan.sweep.seed, number)
             self.board.add_configuration(number, point.labels, plan.space.distributions())
-            return True
+            return
         for each in range(number, number + MOST_EXCLUDED):
             self.board.ask(each, plan.sampler(each), plan.space.suggest)
             if self.board.configurations()[each].ready:
-                return True
+                return
         raise UsageError(f"the last {MOST_EXCLUDED} configurations that were suggested are all excluded: exclude fewer")
 
     def _nothing_is_asked(self) -> bool:
@@ -260,17 +290,16 @@ class Conductor:
         lost = [ticket for ticket in tickets if ticket.state == "lost"]
         return lost[-1] if len(lost) > self.plan.retries else None
 
-    def _is_begun(self, stretch: Stretch) -> bool:
-        """Whether a stretch was ever to be trained: then it stays so, whatever others came to since."""
-        return stretch in self._by_stretch
-
-    def _add_missing(self, number: int, rung: int) -> None:
-        """Add the tickets that a configuration lacks to reach a rung."""
-        for stretch in self.plan.stretches(number, rung):
+    def _add_missing(self, configuration: Configuration, rung: int) -> bool:
+        """Add the tickets that a configuration lacks to reach a rung; return whether there were any."""
+        added = False
+        for stretch in self.plan.stretches(configuration.number, rung):
             if self._standing(stretch) is None:
                 # A run of somebody else's that was found is found again.
                 earlier = [t.directory for t in self.tickets if t.stretch.run == stretch.run and not t.reused]
                 self.board.add_ticket(stretch, directory=next(filter(None, reversed(earlier)), None))
+                added = True
+        return added
 
     def _drop_unbegun(self) -> bool:
         """Take away what waits of configurations that nobody has begun, once none is to be begun any more."""
@@ -280,14 +309,6 @@ class Conductor:
             if ticket.state == "waiting" and ticket.stretch.configuration not in self._begun
         ]
         return any([self.board.drop(ticket.id) for ticket in unbegun])
-
-    def _give_up(self, configuration: Configuration) -> None:
-        self.board.conclude(configuration, None, pruned=True)
-        self._observer.on_event(Event("pruned", configuration.number))
-
-    def _conclude(self, configuration: Configuration, mean: float | None) -> None:
-        self.board.conclude(configuration, mean)
-        self._observer.on_event(Event("concluded", configuration.number, value=mean))
 
     def _begin(self, ticket: Ticket) -> None:
         """Have a ticket trained, unless its run is there already, or cannot be."""
@@ -396,10 +417,3 @@ class Conductor:
         if table != self._written:
             self.directory.write_runs(table)
             self._written = table
-
-
-def _figures(configuration: Configuration) -> list[float | None]:
-    """Return what an ended configuration came to at each rung; a failed one has nothing at the next one."""
-    figures: list[float | None] = [configuration.rungs[rung] for rung in sorted(configuration.rungs)]
-    failed = configuration.value is None and not configuration.pruned
-    return [*figures, None] if failed else figures

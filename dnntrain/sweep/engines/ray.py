@@ -102,6 +102,7 @@ class Ray:
         self._home = home
         self._workers: list[_Worker | None] = [None] * self.slots
         self._told: list[Outcome] = []
+        self._refusal: DnntrainError | None = None
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2}
         self._remote: Any = self._ray.remote(**options, scheduling_strategy="SPREAD")(Node)
 
@@ -148,6 +149,8 @@ class Ray:
             self._ray.wait(busy, timeout=min(timeout, _POLL_S))
             interruption.check()
             self._collect(busy, 0.0)
+            if self._refusal is not None:
+                raise self._refusal
         told, self._told = self._told, []
         return told
 
@@ -191,10 +194,11 @@ class Ray:
                 bring_home(parcel, self._ray.get, job.directory)
             return Outcome(job.key, outcome.ending, outcome.message)
         except self._ray.exceptions.RayTaskError as error:
-            # Not a death: something was raised there, and what it is decides whether that is a user's mistake.
-            if isinstance(error.cause, DnntrainError):
-                raise error.cause from None
-            raise
+            # Not a death: something was raised there. A user's mistake is told once, by `wait`; a fault of ours is one.
+            if not isinstance(error.cause, DnntrainError):
+                raise
+            self._refusal = error.cause
+            return Outcome(job.key, "interrupted", str(error.cause))
         except self._ray.exceptions.RayError as error:
             self._bury(place)
             return Outcome(job.key, "crashed", _why(error))
@@ -336,7 +340,7 @@ def _library(*, joining: bool) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     if joining:
-        # A cluster that is no more, but has left its address behind for `auto`, would be tried for a quarter of an hour.
+        # A cluster that is gone, but has left its address behind for `auto`, would be tried for a quarter of an hour.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
     try:
         import ray

@@ -1,4 +1,4 @@
-"""A plugin that ends its own process in the middle of training, once, or waits there until it is let go."""
+"""A plugin that ends its own process in the middle of training, once, or waits there until it may go on or shall end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from dnntrain import interruption
 from dnntrain.parts.activations import activations
 
 STEP = 15  # in the second epoch, where an epoch has ten
@@ -36,19 +37,20 @@ class Waiting(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         self.steps += self.training
-        if self.training and self.steps > STEP and not self.mark.with_suffix(".go").exists():
+        if self.training and self.steps == STEP:
             self.mark.touch()
-            time.sleep(0.02)
+            while not self.mark.with_suffix(".go").exists() and interruption._asked is None:
+                time.sleep(0.005)
         return z.relu()
 
 
 @activations.register("dying", equation="max(0, z)", cite="a test")
-def dying(*, mark: str) -> nn.Module:
+def dying(*, mark: str = "mark") -> nn.Module:
     """Be a ReLU for a while."""
     return Dying(Path(mark))
 
 
 @activations.register("waiting_relu", equation="max(0, z)", cite="a test")
-def waiting_relu(*, mark: str) -> nn.Module:
+def waiting_relu(*, mark: str = "mark") -> nn.Module:
     """Be a ReLU that takes its time."""
     return Waiting(Path(mark))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,8 @@ from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, visible
 
 if TYPE_CHECKING:
+    from dnntrain.spec import Draft
+    from dnntrain.sweep.engines.base import Engine
     from dnntrain.sweep.results import Ranked, Result
     from dnntrain.sweep.study import Study
 
@@ -42,7 +46,10 @@ Prune = Annotated[str | None, typer.Option(help="asha, hyperband, median, patien
 Metric = Annotated[str | None, typer.Option(help="What is searched for: valid/accuracy, ...", show_default=False)]
 Timeout = Annotated[str | None, typer.Option(help="Begin nothing more after 30m, 2h, ...", show_default=False)]
 Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
-EngineName = Annotated[str | None, typer.Option("--engine", help="inline or local.", show_default=False)]
+EngineName = Annotated[str | None, typer.Option("--engine", help="inline, local or ray.", show_default=False)]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: auto, HOST:PORT.", show_default=False)]
+Budget = Annotated[str | None, typer.Option(help="Cut trials or epochs to take 30m, 2h, ...", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")]
 Storage = Annotated[
     str | None, typer.Option(metavar="URL", help="Database that keeps the state; else a file.", show_default=False)
 ]
@@ -60,8 +67,11 @@ def sweep(
     prune: Prune = None,
     metric: Metric = None,
     timeout: Timeout = None,
+    budget: Budget = None,
+    dry_run: DryRun = False,
     workers: Workers = "1",
     engine: EngineName = None,
+    address: Address = None,
     fresh: Fresh = False,
     storage: Storage = None,
     set_: Set = None,
@@ -76,6 +86,7 @@ def sweep(
         load_plugins(plugin)
         from dnntrain.spec import draft
         from dnntrain.store import SweepDirectory
+        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study
 
         chosen = {
@@ -86,23 +97,30 @@ def sweep(
             "prune": prune,
             "metric": metric,
             "timeout": timeout,
+            "budget": budget,
         }
         given = [f"sweep.{key}={_yaml(value)}" for key, value in chosen.items() if value is not None]
         if (config is None) == (resume is None):
             raise UsageError("name an experiment file, or a sweep to go on with: --resume DIR")
+        chosen_engine = choose(engine, workers, address)
         if config is not None:
-            study = Study.begin(draft(config, [*(set_ or ()), *given], grid or ()), runs=runs_dir, storage=storage)
-        elif given or grid or set_:
+            made = draft(config, [*(set_ or ()), *given], grid or ())
+            made = _fitted(made, chosen_engine.slots, dry_run=dry_run, silent=quiet or json)
+            if dry_run:
+                return
+            study = Study.begin(made, runs=runs_dir, storage=storage)
+        elif dry_run or given or grid or set_:
             raise UsageError("a sweep goes on as it was begun: leave out what changes it, or begin another one")
         else:
             study = Study(SweepDirectory.find(Path(resume or "")), storage=storage)
-        _work(study, workers, engine, fresh=fresh, quiet=quiet, json=json)
+        _work(study, chosen_engine, fresh=fresh, quiet=quiet, json=json)
 
 
 def worker(
     study: Annotated[str, typer.Argument(help="The directory of a sweep, or its name.")],
     workers: Workers = "1",
     engine: EngineName = None,
+    address: Address = None,
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
     plugin: Plugin = None,
@@ -112,24 +130,64 @@ def worker(
     """Join a sweep, also from another machine: take runs of it until it is finished."""
     with user_errors():
         load_plugins(plugin)
+        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study, find
 
-        _work(Study(find(study, runs_dir), storage=storage), workers, engine, fresh=False, quiet=quiet, json=json)
+        try:
+            joined = Study(find(study, runs_dir), storage=storage)
+        except UsageError:
+            if storage is None:
+                raise
+            # Its directory is on another machine; the database knows all that is needed.
+            joined = Study.join(storage, study, runs=runs_dir)
+        _work(joined, choose(engine, workers, address), fresh=False, quiet=quiet, json=json)
 
 
-def _work(study: Study, workers: str, engine: str | None, *, fresh: bool, quiet: bool, json: bool) -> None:
+def _fitted(made: Draft, workers: int, *, dry_run: bool, silent: bool) -> Draft:
+    """Say what a sweep will take, and make it fit into its budget, where either is asked for.
+
+    Raises:
+        SpecError: every mistake of every configuration, at once.
+        UsageError: it cannot be made to fit.
+    """
+    from dnntrain.spec import seconds
+    from dnntrain.sweep.budget import describe, expect, fit, preview
+    from dnntrain.sweep.configurations import check_space
+    from dnntrain.sweep.plan import Plan
+    from dnntrain.sweep.probing import probe
+
+    plan = Plan(made)
+    limit = plan.sweep.budget
+    if limit is None and not dry_run:
+        return made
+    check_space(made, plan.space)
+    measured = probe(plan, threads=max(1, len(os.sched_getaffinity(0)) // workers))
+    words: Sequence[str] = ()
+    if limit is None:
+        expected = expect(plan, measured, workers)
+    else:
+        fitted = fit(made, plan, measured, workers, seconds(limit))
+        made, words, expected = fitted.draft, fitted.words, fitted.expectation
+    if not silent:
+        out = console()
+        for line in [*(preview(Plan(made)) if dry_run else ()), *words, *describe(expected)]:
+            prose(out, line)
+        out.print()
+    return made
+
+
+def _work(study: Study, engine: Engine, *, fresh: bool, quiet: bool, json: bool) -> None:
     """Work on a sweep until it is finished, and tell what came of it.
 
     Raises:
         Exit: with 1, where runs have failed.
     """
     from dnntrain.cli.watching import display
-    from dnntrain.sweep.engines.choice import choose
 
     path = visible(str(study.directory.path))
     try:
         with display(study, silent=quiet or json) as observer:
-            result = study.work(choose(engine, workers), observer=observer, fresh=fresh)
+            result = study.work(engine, observer=observer, fresh=fresh)
     except KeyboardInterrupt as interrupted:
         interrupted.add_note(f"to go on: dnntrain sweep --resume {path}")
         raise

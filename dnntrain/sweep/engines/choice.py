@@ -13,21 +13,28 @@ MEMORY: Final = 2 * 1024**3
 """What a worker is supposed to need, in bytes: PyTorch itself takes a third of it."""
 
 
-def choose(name: str | None, workers: str) -> Engine:
+def choose(name: str | None, workers: str, address: str | None = None) -> Engine:
     """Return an engine.
 
     Args:
-        name: `inline` or `local`; unless given, inline for one worker.
+        name: `inline`, `local` or `ray`; unless given, inline for one worker, and ray where there is an address.
         workers: how many, or `auto`.
+        address: of a Ray cluster.
 
     Raises:
-        UsageError: there is no such engine, or no such number.
+        UsageError: there is no such engine, or no such number, or no such cluster.
     """
     from dnntrain.sweep.engines.inline import Inline
     from dnntrain.sweep.engines.local import Local
 
     if workers != AUTO and not (workers.isdecimal() and int(workers) > 0):
         raise UsageError(f"--workers {shorten(workers)}: a whole number from 1 on, or {AUTO}")
+    if name == "ray" or (name is None and address is not None):
+        from dnntrain.sweep.engines.ray import Ray
+
+        return Ray(address, workers=None if workers == AUTO else int(workers))
+    if address is not None:
+        raise UsageError(f"--address names a Ray cluster, which the engine {shorten(name or '')} does not ask")
     gpus = _gpus()
     count = most_workers(gpus) if workers == AUTO else int(workers)
     name = name or ("inline" if count == 1 else "local")
@@ -37,7 +44,7 @@ def choose(name: str | None, workers: str) -> Engine:
         return Inline()
     if name == "local":
         return Local(count, gpus=gpus)
-    raise UsageError(f"there is no engine '{shorten(name)}': known: inline, local")
+    raise UsageError(f"there is no engine '{shorten(name)}': known: inline, local, ray")
 
 
 def most_workers(gpus: int) -> int:

@@ -20,7 +20,7 @@ def test_one_worker_is_inline_and_more_are_processes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "workers", "message"),
-    [("inline", "2", "choose --engine local"), ("cluster", "1", "known: inline, local"), (None, "0", "or auto")],
+    [("inline", "2", "choose --engine local"), ("cluster", "1", "known: inline, local, ray"), (None, "0", "or auto")],
 )
 def test_what_cannot_be_chosen(name: str | None, workers: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -64,6 +64,7 @@ def ablate(
         load_plugins(plugin)
         from dnntrain import spec
         from dnntrain.sweep import ablation
+        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study, find
 
         if resume is not None:
@@ -80,7 +81,7 @@ def ablate(
             print_json({"sweep": None, **ablation.as_json(planned)})
         if dry_run:
             return
-        engine = _engine(workers)
+        engine = choose(None, workers)
         _train(planned, Study.begin(planned.draft, runs=runs_dir) if resume is None else Study(directory), engine, json)
 
 
@@ -128,6 +129,7 @@ def bisect(
         load_plugins(plugin)
         from dnntrain.sweep import bisection, telling
         from dnntrain.sweep.between import Between, differing, draft_between, open_experiment
+        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.plan import Plan
 
         ends = [open_experiment(each, runs=runs_dir, overrides=set_ or ()) for each in (a, b)]
@@ -139,7 +141,7 @@ def bisect(
 
         plan = Plan(draft)
         steps = Steps(name, plan.metric, silent=json)
-        between = Between(plan, runs=runs_dir, engine=_engine(workers), observer=steps)
+        between = Between(plan, runs=runs_dir, engine=choose(None, workers), observer=steps)
         if not json:
             _print_values(values, plan.sweep.seeds)
         try:
@@ -190,17 +192,6 @@ class Steps:
             # `| head` has seen enough; the training has not.
             self._heard = False
             unhear()
-
-
-def _engine(workers: str) -> Engine:
-    """Return what trains."""
-    import optuna
-
-    from dnntrain.sweep.engines.choice import choose
-
-    # It announces every study that it makes.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return choose(None, workers)
 
 
 def _print_plan(planned: Ablation) -> None:

@@ -19,12 +19,12 @@ from typing import Any, Final, Literal
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection, create_study
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.study import StudyDirection, load_study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dnntrain.sweep.leases import Owner
-from dnntrain.sweep.storage import quiet, study_of
+from dnntrain.sweep.storage import study_of
 
 State = Literal["waiting", "running", "done", "failed", "lost", "left", "superfluous"]
 LIVE: Final = ("waiting", "running", "done", "failed")
@@ -177,10 +177,11 @@ class Board:
             sampler: which looks at what came of the others.
             suggest: asks a trial for the value of each axis that is there; raises TrialPruned if it cannot be tried.
         """
-        with quiet():
-            study = create_study(sampler=sampler, direction=self.storage.get_study_directions(self._configurations)[0])
-        study.add_trials(_begun(trial) for trial in self._firsts()[:number])
-        trial = study.ask()
+        memory = InMemoryStorage()
+        table = study_of(memory, self.name, self.storage.get_study_directions(self._configurations))
+        for each in self._firsts()[:number]:
+            memory.create_new_trial(table, template_trial=_begun(each))
+        trial = load_study(study_name=self.name, storage=memory, sampler=sampler).ask()
         excluded = False
         try:
             suggest(trial)
@@ -211,20 +212,21 @@ class Board:
         for ticket in sorted(waiting, key=lambda each: (-each.stretch.rung, each.stretch)):
             if not self._take(ticket.id):
                 continue
-            self.storage.set_trial_user_attr(ticket.id, _OWNER, str(owner))
-            if not self._is_first(ticket):
-                self._end(ticket.id, TrialState.PRUNED)
+            if not self._note(ticket.id, _OWNER, str(owner)):
                 continue
-            return self.ticket(ticket.id)
+            now = self.tickets()
+            if not any(each.stretch == ticket.stretch and each.state in LIVE for each in now[: ticket.number]):
+                return now[ticket.number]
+            self._end(ticket.id, TrialState.PRUNED)
         return None
 
     def ticket(self, ticket: int) -> Ticket:
         """Read one ticket by its id."""
         return _ticket(self.storage.get_trial(ticket))
 
-    def place(self, ticket: int, directory: str) -> None:
-        """Say where the run of a ticket is made, before it is."""
-        self.storage.set_trial_user_attr(ticket, _PLACE, directory)
+    def place(self, ticket: int, directory: str) -> bool:
+        """Say where the run of a ticket is made, before it is; False if it has been taken away meanwhile."""
+        return self._note(ticket, _PLACE, directory)
 
     def done(self, ticket: int, value: float | None, *, reused: str | None = None) -> bool:
         """Say that a ticket's stretch was trained; False if it has been taken away meanwhile.
@@ -258,8 +260,7 @@ class Board:
 
     def beat(self, ticket: int, said: str) -> None:
         """Note what the owner of a ticket says to show that it lives."""
-        with suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(ticket, _BEAT, said)
+        self._note(ticket, _BEAT, said)
 
     def last_beat(self, ticket: int) -> str:
         """Return what the owner of a ticket said last; empty for nothing."""
@@ -294,13 +295,6 @@ class Board:
         """Return what was kept."""
         return self.storage.get_study_user_attrs(self._configurations)
 
-    def _is_first(self, ticket: Ticket) -> bool:
-        """Whether no earlier ticket stands for the same stretch."""
-        return not any(
-            other.stretch == ticket.stretch and other.number < ticket.number and other.state in LIVE
-            for other in self.tickets()
-        )
-
     def _firsts(self) -> list[FrozenTrial]:
         """Return the first trial of each configuration, in the order of their numbers."""
         found: dict[int, FrozenTrial] = {}
@@ -316,11 +310,15 @@ class Board:
             return False
 
     def _finish(self, ticket: int, result: dict[str, Any], state: TrialState, value: float | None = None) -> bool:
+        return self._note(ticket, _RESULT, result) and self._end(ticket, state, value)
+
+    def _note(self, ticket: int, key: str, value: Any) -> bool:
+        """Write a word on a ticket; False if it has ended."""
         try:
-            self.storage.set_trial_user_attr(ticket, _RESULT, result)
+            self.storage.set_trial_user_attr(ticket, key, value)
         except UpdateFinishedTrialError:
             return False
-        return self._end(ticket, state, value)
+        return True
 
     def _end(self, trial: int, state: TrialState, value: float | None = None) -> bool:
         """Bring a trial to its end, which only one of several can."""

@@ -201,7 +201,9 @@ class Conductor:
         Returns:
             Whether anything was written.
         """
-        training, waiting, unbegun = [], [], []
+        training: list[Configuration] = []
+        waiting: list[Configuration] = []
+        unbegun: list[Configuration] = []
         for each in filter(self._is_open, self.configurations):
             rung = len(standings.get(each.number, ()))
             # What was ever to be trained stays so, whatever others have come to since.
@@ -327,7 +329,9 @@ class Conductor:
             return
         self._identities[ticket.id] = identity
         place = ticket.directory or f"{SweepDirectory.FOLDER}/{new_name(spec.name)}"
-        self.board.place(ticket.id, place)
+        if not self.board.place(ticket.id, place):
+            self._forget(ticket.id)
+            return
         self._engine.submit(Job(ticket.id, dump(spec), self._path(place), until, self.plan.plugins))
         self._tell("begun", ticket)
 

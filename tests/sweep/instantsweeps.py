@@ -22,6 +22,7 @@ from dnntrain.sweep.leases import Owner, Watch
 from dnntrain.sweep.plan import Plan
 
 EPOCHS = 9
+RANGE = {"optimizer.lr": {"log": [1e-4, 1e-1]}, "model.activation": ["relu", "swish"]}
 Figures = Callable[[Stretch, int], float | None]
 
 

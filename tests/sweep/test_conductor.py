@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from instantsweeps import EPOCHS, InstantPlan, Mortal, Sweep, plan, smooth
+from instantsweeps import EPOCHS, RANGE, InstantPlan, Mortal, Sweep, plan, smooth
 
 from dnntrain.errors import UsageError
 from dnntrain.sweep import conductor as conducting
 from dnntrain.sweep.board import Stretch
 
 GRID = {"optimizer.lr": [0.001, 0.01, 0.1], "model.activation": ["relu", "swish"]}
-RANGE = {"optimizer.lr": {"log": [1e-4, 1e-1]}, "model.activation": ["relu", "swish"]}
 
 SWEEPS: dict[str, dict[str, Any]] = {
     "grid": {"space": GRID, "seeds": 2},

@@ -126,7 +126,12 @@ class Local:
         ours, theirs = _SPAWN.Pipe()
         environment = {} if not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[place % len(self._gpus)]}
         process = _SPAWN.Process(target=_work, args=(theirs, self._threads, environment), daemon=True)
-        process.start()
+        # What a signal to the whole group means to a process that has only just started: nothing yet.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Worker(process, ours)
 
@@ -148,6 +153,10 @@ def _gpus(count: int) -> list[str]:
 
 def _work(pipe: Connection, threads: int, environment: dict[str, str]) -> None:
     """Train one job after the other until the pipe is closed."""
+    # Signals go to the whole group of processes; the conductor alone decides what they mean.
+    for number in interruption.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
     os.environ.update(environment)
     import torch
 
@@ -157,7 +166,6 @@ def _work(pipe: Connection, threads: int, environment: dict[str, str]) -> None:
     torch.set_num_threads(threads)
     jobs: SimpleQueue[Job] = SimpleQueue()
     with interruption.listening():
-        # Signals go to the whole group of processes; the conductor alone decides what they mean.
         for number in interruption.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=_hear, args=(pipe, jobs), daemon=True).start()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnntrain import spec, yamltext
+from dnntrain.store import RunDirectory
+from dnntrain.sweep.engines import local
+from dnntrain.sweep.engines.base import Job, Outcome
+from dnntrain.sweep.engines.local import Local
+
+pytestmark = pytest.mark.process
+
+
+def job(key: int, folder: Path, *, epochs: int = 2, until: int | None = None) -> Job:
+    content: dict[str, Any] = {
+        "name": "job",
+        "data": {"dataset": "digits", "limit": 100},
+        "model": {"architecture": {"name": "mlp", "hidden": [4]}},
+        "training": {"epochs": epochs, "threads": 1},
+        "callbacks": [],
+    }
+    text = spec.dump(spec.loads(yamltext.dump(content), source="job.yaml"))
+    return Job(key, text, folder / f"run-{key}", until)
+
+
+@pytest.fixture
+def engine() -> Iterator[Local]:
+    made = Local(1, threads=1)
+    yield made
+    made.close()
+
+
+def outcomes(engine: Local, count: int = 1) -> list[Outcome]:
+    deadline, told = time.monotonic() + 120, []
+    while len(told) < count:
+        assert time.monotonic() < deadline, "nothing came"
+        told += engine.wait(0.5)
+    return told
+
+
+def is_going(folder: Path, key: int) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / f"run-{key}" / RunDirectory.METRICS).exists():
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.01)
+
+
+def test_what_becomes_of_jobs(engine: Local, tmp_path: Path) -> None:
+    """One process has them all: paused, ended, impossible; then it dies, idle and at work, and another one goes on."""
+    engine.submit(job(1, tmp_path, until=1))
+    with pytest.raises(ValueError, match="no worker is free"):
+        engine.submit(job(2, tmp_path))
+    assert outcomes(engine) == [Outcome(1, "paused", "paused after epoch 1 of 2")]
+    engine.submit(job(1, tmp_path))
+    assert outcomes(engine) == [Outcome(1, "ended")]
+    assert [row["epoch"] for row in RunDirectory(tmp_path / "run-1").metrics()] == [1, 2]
+    engine.submit(Job(2, "name: [", tmp_path / "run-2"))
+    (wrong,) = outcomes(engine)
+    assert (wrong.key, wrong.ending) == (2, "failed")
+
+    (worker,) = engine._workers
+    assert worker is not None and worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.join()
+    engine.submit(job(3, tmp_path, epochs=10_000))
+    is_going(tmp_path, 3)
+    (worker,) = engine._workers
+    assert worker is not None and worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert outcomes(engine) == [Outcome(3, "crashed", "its process was ended by SIGKILL")]
+    engine.submit(job(4, tmp_path))
+    assert outcomes(engine) == [Outcome(4, "ended")]
+    engine.submit(job(5, tmp_path, epochs=10_000))
+    is_going(tmp_path, 5)
+    (told,) = engine.close()
+    assert (told.key, told.ending) == (5, "interrupted")
+    assert RunDirectory(tmp_path / "run-5").status() == "interrupted"
+    assert RunDirectory(tmp_path / "run-5").resumable()
+
+
+ORPHANS = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_local import job
+from dnntrain.sweep.engines.local import Local
+if __name__ == "__main__":
+    engine = Local(1, threads=1)
+    engine.submit(job(1, Path(sys.argv[1]), epochs=10_000))
+    print(engine._workers[0].process.pid, flush=True)
+    while True: engine.wait(1.0)
+"""
+
+
+def test_workers_end_with_the_conductor(tmp_path: Path) -> None:
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
+    conductor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert conductor.stdout is not None
+    pid = int(conductor.stdout.readline())
+    is_going(tmp_path, 1)
+    conductor.kill()
+    conductor.communicate()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]:
+        assert time.monotonic() < deadline, "the worker lives on"
+        time.sleep(0.05)
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local._gpus(2) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    assert local._gpus(2) == ["3", "5"]
+    assert local._gpus(0) == []

@@ -212,7 +212,8 @@ class Board:
         for ticket in sorted(waiting, key=lambda each: (-each.stretch.rung, each.stretch)):
             if not self._take(ticket.id):
                 continue
-            self.storage.set_trial_user_attr(ticket.id, _OWNER, str(owner))
+            if not self._note(ticket.id, _OWNER, str(owner)):
+                continue
             now = self.tickets()
             if not any(each.stretch == ticket.stretch and each.state in LIVE for each in now[: ticket.number]):
                 return now[ticket.number]
@@ -223,9 +224,9 @@ class Board:
         """Read one ticket by its id."""
         return _ticket(self.storage.get_trial(ticket))
 
-    def place(self, ticket: int, directory: str) -> None:
-        """Say where the run of a ticket is made, before it is."""
-        self.storage.set_trial_user_attr(ticket, _PLACE, directory)
+    def place(self, ticket: int, directory: str) -> bool:
+        """Say where the run of a ticket is made, before it is; False if it has been taken away meanwhile."""
+        return self._note(ticket, _PLACE, directory)
 
     def done(self, ticket: int, value: float | None, *, reused: str | None = None) -> bool:
         """Say that a ticket's stretch was trained; False if it has been taken away meanwhile.
@@ -259,8 +260,7 @@ class Board:
 
     def beat(self, ticket: int, said: str) -> None:
         """Note what the owner of a ticket says to show that it lives."""
-        with suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(ticket, _BEAT, said)
+        self._note(ticket, _BEAT, said)
 
     def last_beat(self, ticket: int) -> str:
         """Return what the owner of a ticket said last; empty for nothing."""
@@ -310,11 +310,15 @@ class Board:
             return False
 
     def _finish(self, ticket: int, result: dict[str, Any], state: TrialState, value: float | None = None) -> bool:
+        return self._note(ticket, _RESULT, result) and self._end(ticket, state, value)
+
+    def _note(self, ticket: int, key: str, value: Any) -> bool:
+        """Write a word on a ticket; False if it has ended."""
         try:
-            self.storage.set_trial_user_attr(ticket, _RESULT, result)
+            self.storage.set_trial_user_attr(ticket, key, value)
         except UpdateFinishedTrialError:
             return False
-        return self._end(ticket, state, value)
+        return True
 
     def _end(self, trial: int, state: TrialState, value: float | None = None) -> bool:
         """Bring a trial to its end, which only one of several can."""

@@ -330,7 +330,9 @@ class Conductor:
             return
         self._identities[ticket.id] = identity
         place = ticket.directory or f"{SweepDirectory.FOLDER}/{new_name(spec.name)}"
-        self.board.place(ticket.id, place)
+        if not self.board.place(ticket.id, place):
+            self._forget(ticket.id)
+            return
         self._engine.submit(Job(ticket.id, dump(spec), self._path(place), until, self.plan.plugins))
         self._tell("begun", ticket)
 

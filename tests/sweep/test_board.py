@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,18 @@ def test_who_was_taken_for_dead_cannot_tell_any_more(board: Board) -> None:
     assert not board.give_back(ticket, crashed=True)
     read = board.ticket(ticket)
     assert (read.state, read.value, read.message) == ("left", None, "its worker died")
+
+
+def test_a_ticket_that_is_taken_away_while_it_is_claimed_is_not_had(board: Board) -> None:
+    board.add_ticket(Stretch(0, 0, 0))
+    take = board._take
+
+    def slowly(trial: int) -> bool:
+        return take(trial) and board.give_back(trial, crashed=False, message="its worker died")
+
+    board._take = slowly  # type: ignore[method-assign]
+    assert board.claim(ME) is None
+    assert not board.place(board.tickets()[0].id, "runs/a")
 
 
 @pytest.mark.parametrize(("crashed", "state"), [(True, "lost"), (False, "left")])
@@ -188,6 +201,7 @@ def _claim_all(kind: str, folder: Path, pipe: Any) -> None:
     while (ticket := board.claim(Owner.me())) is not None:
         had.append(ticket.stretch)
         board.done(ticket.id, 0.0)
+        time.sleep(0.02)
     pipe.send(had)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import _CachedStorage
 
 from dnntrain.sweep.board import Board
 from dnntrain.sweep.storage import open_storage
@@ -61,10 +62,10 @@ def server() -> Iterator[str]:
 
 
 def _work(storage: str | None, folder: Path, pipe: Any) -> None:
-    from instantsweeps import RANGE, Sweep, plan, smooth
+    from instantsweeps import RANGE, NoBeats, Sweep, plan, smooth
 
     from dnntrain.sweep import conductor
-    from dnntrain.sweep.leases import Owner
+    from dnntrain.sweep.leases import Owner, Watch
 
     sweep = Sweep(
         plan(RANGE, search="random", trials=CONFIGURATIONS),
@@ -74,6 +75,7 @@ def _work(storage: str | None, folder: Path, pipe: Any) -> None:
     conductor.figure = sweep.figure
     worker = sweep.conductor()
     worker._me = Owner.me()
+    worker._watch = Watch(NoBeats())
     pipe.send("ready")
     pipe.recv()
     worker.run()
@@ -97,6 +99,9 @@ def check(storage: str | None, folder: Path) -> None:
     assert total == {(number, 0, None, epoch): 1 for number in range(CONFIGURATIONS) for epoch in range(1, 10)}
     assert [each.value is not None for each in board.configurations()] == [True] * CONFIGURATIONS
     assert Counter(ticket.state for ticket in board.tickets())["done"] == CONFIGURATIONS
+    if isinstance(board.storage, _CachedStorage):
+        board.storage.remove_session()
+        board.storage._backend.engine.dispose()
 
 
 def test_two_workers_on_a_journal(tmp_path: Path) -> None:

@@ -107,13 +107,15 @@ def test_the_survivor_of_asha_equals_an_undisturbed_run_to_the_last_bit(tmp_path
     assert "paused" in {event.kind for event in told.events}
     assert any(each.state == "pruned" for each in found.ranking)
     (run,) = [row["run"] for row in study.directory.read_runs() if row["configuration"] == best.number]
-    alone = dnntrain.train({**CONTENT, "optimizer": {"lr": best.labels["optimizer.lr"]}}, runs=tmp_path / "alone")
+    alone = dnntrain.train(
+        {**CONTENT, "optimizer": {"lr": float(best.labels["optimizer.lr"])}}, runs=tmp_path / "alone"
+    )
     assert metrics(study.directory.path / run) == metrics(alone.path)
     assert best.value == alone.best["valid/loss"]
 
 
 def test_a_diverging_run_fails_its_configuration_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    study = begin(tmp_path, {"space": {"optimizer.lr": [1e30, 0.01]}})
+    study = begin(tmp_path, {"space": {"optimizer.lr": [1e18, 0.01]}}, optimizer={"name": "sgd"})
     found = study.work(Inline(), observer=Telling())
     assert [each.state for each in found.ranking] == ["done", "failed"]
     (failed,) = found.failed

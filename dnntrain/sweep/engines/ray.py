@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from dnntrain import interruption
-from dnntrain.errors import DnntrainError, StoreError, UsageError, shorten
+from dnntrain.errors import StoreError, UsageError, shorten
 from dnntrain.sweep.engines.base import Job, Outcome
 from dnntrain.sweep.engines.local import Local
 from dnntrain.sweep.engines.parcels import Parcel, bring_home, mend, pack, unpack
@@ -48,11 +48,21 @@ _ALONE: Final = "local"
 
 
 @dataclass
+class _Errand:
+    """A job with all that goes along; what is referred to here stays in the object store."""
+
+    job: Job
+    plugins: dict[str, bytes]
+    parcel: Parcel | None
+
+
+@dataclass
 class _Worker:
+    """An actor, and what it has been asked last: nothing, to do an errand, or whether it is there."""
+
     actor: Any
-    job: Job | None = None
-    outcome: Any = None
-    sent: Parcel | None = None  # The object store keeps what somebody refers to.
+    answer: Any
+    errand: _Errand | None = None
 
 
 class Ray:
@@ -100,39 +110,37 @@ class Ray:
             raise
         self._threads = max(1, int(cpus))
         self._home = home
-        self._workers: list[_Worker | None] = [None] * self.slots
+        self._workers: list[_Worker] = []
+        self._waiting: list[_Errand] = []
         self._told: list[Outcome] = []
-        self._refusal: DnntrainError | None = None
+        self._refusal: UsageError | None = None
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2}
         self._remote: Any = self._ray.remote(**options, scheduling_strategy="SPREAD")(Node)
 
     def submit(self, job: Job) -> None:
-        """Hand a job to an idle worker, which is started first if need be.
+        """Hand a job to an idle worker, or to the first that will be.
 
         Raises:
             ValueError: all of them are at work.
             UsageError: a plugin is not what it was any more.
             StoreError: the run cannot be read, or its folder cannot be made.
         """
-        place = next((i for i, worker in enumerate(self._workers) if worker is None or worker.job is None), None)
-        if place is None:
+        if len(self._waiting) + sum(worker.errand is not None for worker in self._workers) >= self.slots:
             raise ValueError("no worker is free")
         job = replace(job, directory=Path(os.path.abspath(job.directory)))
         plugins = {path: _plugin(path, digest) for path, digest in job.plugins.items()}
-        sent = None
+        parcel = None
         try:
             if self._home:
                 mend(job.directory)
-                sent = pack(job.directory, self._ray.put)
+                parcel = pack(job.directory, self._ray.put)
             else:
                 # Whoever does not find it does not see this folder.
                 job.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot send out {job.directory}: {error.strerror or error}") from error
-        worker = self._workers[place] or _Worker(self._remote.remote(self._threads))
-        self._workers[place] = worker
-        worker.job, worker.sent = job, sent
-        worker.outcome = worker.actor.do.remote(job, versions(), plugins, sent)
+        self._waiting.append(_Errand(job, plugins, parcel))
+        self._hand_out()
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Return the outcomes that have arrived, once the files of their runs have as well.
@@ -142,34 +150,50 @@ class Ray:
             UsageError: a node is not fit for these jobs.
         """
         interruption.check()
-        busy = [worker.outcome for worker in self._workers if worker is not None and worker.job is not None]
-        if not busy:
+        answers = [worker.answer for worker in self._workers if worker.answer is not None]
+        if not answers:
             interruption.sleep(timeout)
         else:
-            self._ray.wait(busy, timeout=min(timeout, _POLL_S))
+            self._ray.wait(answers, timeout=min(timeout, _POLL_S))
             interruption.check()
-            self._collect(busy, 0.0)
+            self._collect(answers, 0.0)
             if self._refusal is not None:
                 raise self._refusal
+            self._hand_out()
         told, self._told = self._told, []
         return told
 
     def close(self) -> list[Outcome]:
         """Ask all nodes to leave their jobs where they can go on and wait for the files; end those that do not."""
         try:
-            started = [worker for worker in self._workers if worker is not None]
-            answers = {worker.actor.stop.remote(): worker for worker in started}
-            answered = [answers[each] for each in self._arrived(list(answers), _ANSWER_S)]
-            self._collect([worker.outcome for worker in answered if worker.job is not None], _GRACE_S)
-            self._arrived([worker.actor.end.remote() for worker in answered], _ANSWER_S)
-            left = [worker.job for worker in started if worker.job is not None]
-            told, self._told = self._told + [Outcome(job.key, "interrupted") for job in left], []
+            there = [worker for worker in self._workers if worker.answer is None or worker.errand is not None]
+            left = [worker for worker in there if worker.errand is not None]
+            self._arrived([worker.actor.stop.remote() for worker in left], _ANSWER_S)
+            self._collect([worker.answer for worker in left], _GRACE_S)
+            self._arrived([worker.actor.end.remote() for worker in there if worker in self._workers], _ANSWER_S)
+            unheard = [worker.errand for worker in self._workers if worker.errand is not None] + self._waiting
+            told, self._told = self._told + [Outcome(errand.job.key, "interrupted") for errand in unheard], []
             return told
         finally:
-            for place, worker in enumerate(self._workers):
-                if worker is not None:
-                    self._bury(place)
+            for worker in list(self._workers):
+                self._bury(worker)
+            self._waiting = []
             self._disconnect()
+
+    def _hand_out(self) -> None:
+        """Give what waits to those that are idle, and start others for the rest.
+
+        Nothing is given to one that is not there yet: the room that it was to have may have gone with a node, and then
+        it never comes, while another becomes idle.
+        """
+        for worker in self._workers:
+            if worker.answer is None and self._waiting:
+                worker.errand = errand = self._waiting.pop(0)
+                worker.answer = worker.actor.do.remote(errand.job, errand.plugins, errand.parcel)
+        starting = sum(worker.answer is not None and worker.errand is None for worker in self._workers)
+        for _ in range(min(len(self._waiting) - starting, self.slots - len(self._workers))):
+            actor = self._remote.remote(self._threads)
+            self._workers.append(_Worker(actor, actor.hello.remote()))
 
     def _arrived(self, references: list[Any], timeout: float) -> list[Any]:
         """Wait for all of these, but no longer than so many seconds, and return those that are there."""
@@ -178,40 +202,51 @@ class Ray:
         ready: list[Any] = self._ray.wait(references, num_returns=len(references), timeout=timeout)[0]
         return ready
 
-    def _collect(self, outcomes: list[Any], timeout: float) -> None:
+    def _collect(self, answers: list[Any], timeout: float) -> None:
         """Take note of what has arrived by then."""
-        ready = self._arrived(outcomes, timeout)
-        for place, worker in enumerate(self._workers):
-            if worker is not None and worker.job is not None and worker.outcome in ready:
-                job, worker.job = worker.job, None
-                self._told.append(self._outcome(place, worker, job))
+        ready = self._arrived(answers, timeout)
+        for worker in [worker for worker in self._workers if worker.answer in ready]:
+            errand, answer, worker.errand, worker.answer = worker.errand, worker.answer, None, None
+            try:
+                if errand is None:
+                    _check_same(versions(), *self._ray.get(answer))
+                else:
+                    self._told.append(self._outcome(answer, errand.job))
+            except UsageError as error:
+                self._refusal = error
+                if errand is not None:
+                    self._told.append(Outcome(errand.job.key, "interrupted", str(error)))
+            except self._ray.exceptions.RayTaskError:
+                # Not a death but a fault, whose traceback is wanted.
+                raise
+            except self._ray.exceptions.RayError as error:
+                self._bury(worker)
+                lost = errand or (self._waiting.pop(0) if self._waiting else None)
+                if lost is not None:
+                    self._told.append(Outcome(lost.job.key, "crashed", _why(error)))
 
-    def _outcome(self, place: int, worker: _Worker, job: Job) -> Outcome:
-        """Return how a job came out, and bring its files home."""
+    def _outcome(self, answer: Any, job: Job) -> Outcome:
+        """Return how a job came out, and bring its files home.
+
+        Raises:
+            UsageError: the node is not fit for it.
+        """
         try:
-            outcome, parcel = self._ray.get(worker.outcome)
+            outcome, parcel = self._ray.get(answer)
             if parcel:
                 bring_home(parcel, self._ray.get, job.directory)
-            return Outcome(job.key, outcome.ending, outcome.message)
         except self._ray.exceptions.RayTaskError as error:
-            # Not a death: something was raised there. A user's mistake is told once, by `wait`; a fault of ours is one.
-            if not isinstance(error.cause, DnntrainError):
-                raise
-            self._refusal = error.cause
-            return Outcome(job.key, "interrupted", str(error.cause))
-        except self._ray.exceptions.RayError as error:
-            self._bury(place)
-            return Outcome(job.key, "crashed", _why(error))
+            if isinstance(error.cause, UsageError):
+                raise error.cause from None
+            raise
         except StoreError as error:
             return Outcome(job.key, "crashed", str(error))
-        finally:
-            worker.outcome = worker.sent = None
+        return Outcome(job.key, outcome.ending, outcome.message)
 
-    def _bury(self, place: int) -> None:
+    def _bury(self, worker: _Worker) -> None:
         """End a worker for certain: one that is only cut off must not go on with a job that another gets."""
-        worker, self._workers[place] = self._workers[place], None
-        if worker is not None:
-            self._ray.kill(worker.actor)
+        self._workers.remove(worker)
+        self._ray.kill(worker.actor)
 
     def _disconnect(self) -> None:
         if self._connected:
@@ -234,14 +269,15 @@ class Node:
         self._stopping = threading.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="dnntrain-"))
 
-    def do(
-        self, job: Job, expected: Mapping[str, str], plugins: Mapping[str, bytes], parcel: Parcel | None
-    ) -> tuple[Outcome, Parcel | None]:
+    def hello(self) -> tuple[dict[str, str], str]:
+        """Say what this node has installed, and its name."""
+        return versions(), socket.gethostname()
+
+    def do(self, job: Job, plugins: Mapping[str, bytes], parcel: Parcel | None) -> tuple[Outcome, Parcel | None]:
         """Have a job trained.
 
         Args:
             job: the job.
-            expected: what the sweep's own machine has installed.
             plugins: the content of the files in `job.plugins`.
             parcel: the run as it was left; None where this node sees the run's own folder.
 
@@ -253,7 +289,6 @@ class Node:
         """
         import ray
 
-        _check_same(expected, versions())
         here = replace(job, plugins=self._at_hand(job.plugins, plugins))
         if parcel is None:
             if not job.directory.is_dir():
@@ -316,13 +351,12 @@ def versions() -> dict[str, str]:
     return {"dnntrain": f"{metadata.version('dnntrain')}, sources {digest.hexdigest()[:12]}", "torch": torch}
 
 
-def _check_same(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
-    unlike = [f"{name} {found.get(name)} instead of {version}" for name, version in expected.items()]
-    unlike = [each for each, name in zip(unlike, expected, strict=True) if found.get(name) != expected[name]]
+def _check_same(expected: Mapping[str, str], found: Mapping[str, str], host: str) -> None:
+    unlike = [f"{name} {found[name]} instead of {expected[name]}" for name in expected if found[name] != expected[name]]
     if unlike:
         raise UsageError(
-            f"the node {socket.gethostname()} has {' and '.join(unlike)}: install there what is installed here, or the "
-            "runs cannot be compared"
+            f"the node {host} has {' and '.join(unlike)}: install there what is installed here, or the runs cannot be "
+            "compared"
         )
 
 

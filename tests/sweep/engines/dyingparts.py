@@ -1,4 +1,4 @@
-"""A plugin that ends its own process in the middle of training, once, or waits there until it may go on, or ends."""
+"""A plugin that ends its own process in the middle of training, once, or waits there until it may or shall leave."""
 
 from __future__ import annotations
 

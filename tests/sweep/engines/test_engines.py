@@ -46,7 +46,7 @@ EXPERIMENT: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
     "data": {"dataset": "digits", "limit": 310},
-    "model": {"architecture": {"name": "mlp", "hidden": [16]}, "activation": "relu"},
+    "model": {"architecture": {"name": "mlp", "hidden": [16]}, "activation": "relu", "initializer": "he_normal"},
     "optimizer": {"name": "adamw", "lr": 0.01},
     "training": {"epochs": 4, "threads": 1, "checkpoint": {"every": 7}},
     "callbacks": [],
@@ -67,11 +67,10 @@ def text(*, activation: Any = "relu", lr: float = 0.01, seed: int = 3) -> str:
 class Cluster:
     """Two nodes of Ray on this machine, each with one CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster as Made
 
-        # Sockets have short names only, so not in pytest's folder.
-        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        self.folder = folder
         self.options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
         head = {**self.options, "temp_dir": str(self.folder)}
         self.made = Made(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
@@ -89,12 +88,16 @@ class Cluster:
 
 @contextmanager
 def clusters() -> Iterator[Cluster]:
+    # Sockets have short names only, so not in pytest's folder.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(Path(dnntrain.__file__).parents[1]))
+        (folder / "tmp" / "ray").mkdir(parents=True)
+        patch.setenv("TMPDIR", str(folder / "tmp"))
         patch.delenv("RAY_ADDRESS", raising=False)
         rays._library(joining=True)  # which sets what Ray reads when it is first imported
-        made = Cluster()
+        made = Cluster(folder)
         try:
             yield made
         finally:
@@ -205,6 +208,11 @@ def without_times(value: Any) -> Any:
     return [without_times(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def other_figures(one: Path, other: Path) -> list[str]:
+    """Return the figures in which two runs differ."""
+    return list(differences(*(without_times(RunDirectory(each).metrics()) for each in (one, other))))
+
+
 def unlike(one: Path, other: Path) -> list[str]:
     """Return what two ended runs differ in: in a single bit of state, weights, metrics, summary."""
     a, b = RunDirectory(one), RunDirectory(other)
@@ -212,7 +220,7 @@ def unlike(one: Path, other: Path) -> list[str]:
     for name in (a.LAST, a.BEST):
         states = (without_times(read_checkpoint(run.checkpoint(name), torch.device("cpu"))) for run in (a, b))
         found += [f"{name}: {path}" for path in differences(*states)]
-    found += [f"metrics: {path}" for path in differences(*(without_times(run.metrics()) for run in (a, b)))]
+    found += [f"metrics: {path}" for path in other_figures(one, other)]
     return found + [f"summary: {path}" for path in differences(*(without_times(run.summary()) for run in (a, b)))]
 
 
@@ -279,8 +287,7 @@ def test_a_job_whose_process_dies_goes_on_from_its_checkpoint(
     assert work(engine, Job(2, experiment, directory, plugins=PLUGINS))[2] == Outcome(2, "ended")
     assert "going on after" in (directory / "log.txt").read_text()
     assert left(tmp_path / "runs") == ["run"]
-    rows = [without_times(RunDirectory(each).metrics()) for each in (directory, whole(text()))]
-    assert differences(*rows) == []
+    assert other_figures(directory, whole(text())) == []
 
 
 @with_processes
@@ -300,8 +307,7 @@ def test_closed_in_the_middle_a_job_is_left_where_it_goes_on(
     mark.with_suffix(".go").touch()
     assert work(bench.engine(kind), Job(2, experiment, directory, plugins=PLUGINS))[2] == Outcome(2, "ended")
     assert left(tmp_path / "runs") == ["run"]
-    rows = [without_times(RunDirectory(each).metrics()) for each in (directory, whole(text()))]
-    assert differences(*rows) == []
+    assert other_figures(directory, whole(text())) == []
 
 
 @with_processes
@@ -369,8 +375,7 @@ def test_a_node_that_goes_takes_its_job_which_is_trained_on_the_other(
                 break
         assert ending == "ended"
     for job in jobs:
-        rows = [without_times(RunDirectory(each).metrics()) for each in (job.directory, whole(text()))]
-        assert differences(*rows) == []
+        assert other_figures(job.directory, whole(text())) == []
     assert left(tmp_path / "runs") == ["run0", "run1"]
 
 
@@ -409,7 +414,7 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     node = rays.Node(1)
     try:
         with pytest.raises(UsageError, match="does not see .*run, .*a file system that all nodes share"):
-            node.do(Job(1, text(), tmp_path / "run"), rays.versions(), {}, None)
+            node.do(Job(1, text(), tmp_path / "run"), {}, None)
     finally:
         node.end()
 
@@ -443,15 +448,17 @@ def test_without_ray_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_ray
-def test_it_says_nothing_and_leaves_nothing(address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = {path.name for path in Path(tempfile.gettempdir()).glob("dnntrain-*")}
+def test_it_says_nothing_and_leaves_nothing(
+    address: str, cluster: Cluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     handler, threads = signal.getsignal(signal.SIGTERM), threading.active_count()
     with closing(Ray(address, home=True)) as engine:
         experiment = text(activation={"name": "dying", "mark": str(tmp_path / "mark")})
+        assert engine.wait(0.1) == []
         job = Job(1, experiment, tmp_path / "runs" / "run", plugins=PLUGINS)
         assert work(engine, job)[1].ending == "crashed"
         assert work(engine, job)[1].ending == "ended"
         assert signal.getsignal(signal.SIGTERM) == handler
     assert capfd.readouterr() == ("", "")
-    assert {path.name for path in Path(tempfile.gettempdir()).glob("dnntrain-*")} == before
+    assert not list(cluster.folder.glob("*/dnntrain-*"))
     assert threading.active_count() <= threads

@@ -79,3 +79,13 @@ def test_a_forked_child_dies_as_usual() -> None:
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
         assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_the_end_can_be_asked_for_without_a_signal() -> None:
+    interruption.ask(signal.SIGTERM)
+    with interruption.listening():
+        interruption.check()
+        threading.Thread(target=interruption.ask, args=(signal.SIGTERM,)).start()
+        with pytest.raises(Interrupted, match="SIGTERM") as caught:
+            interruption.sleep(20)
+        assert not caught.value.at_once

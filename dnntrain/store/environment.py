@@ -36,10 +36,12 @@ def git_revision(folder: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    patch = _git(folder, "diff", "HEAD") or ""
+    dirty = bool((_git(folder, "status", "--porcelain") or "").strip())
+    # Only then: a file whose time alone has changed would be named in it.
+    patch = (_git(folder, "diff", "HEAD") or "") if dirty else ""
     return {
         "commit": commit.strip(),
-        "dirty": bool((_git(folder, "status", "--porcelain") or "").strip()),
+        "dirty": dirty,
         "patch": patch[:LARGEST_PATCH] or None,
         "patch_cut": len(patch) > LARGEST_PATCH,
     }
@@ -47,9 +49,11 @@ def git_revision(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, or None where there is no git, no repository, or no answer in time."""
+    # Without its locks git only looks: killed together with this process, it would leave the repository locked.
+    command = ["git", "--no-optional-locks", "-c", "diff.autoRefreshIndex=false", *arguments]
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=10, check=False
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

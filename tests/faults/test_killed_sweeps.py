@@ -91,7 +91,8 @@ class Group:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=environment,
+            cwd=directory.path.parent,
+            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
 
     def hear(self, events: int) -> None:

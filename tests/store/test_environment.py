@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,14 @@ def test_the_description_names_command_versions_and_machine(monkeypatch: pytest.
     assert found["python"].startswith(f"{sys.version_info.major}.")
     assert found["cpu"]
     assert found["cores"] >= 1
+
+
+def test_git_takes_no_lock_that_a_killed_run_would_leave(repository: Path) -> None:
+    index = repository / ".git" / "index"
+    (tracked,) = (path for path in repository.iterdir() if path.is_file())
+    os.utime(tracked, (1, 1))
+    before = index.read_bytes()
+    found = git_revision(repository)
+    assert found is not None
+    assert (found["dirty"], found["patch"]) == (False, None)
+    assert index.read_bytes() == before

@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tries", type=int, default=1, help="measure again, so often at most, what is disturbed")
+    parser.add_argument("--only", choices=("small", "large"))
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -228,6 +229,8 @@ def main() -> None:
         folder = Path(name)
         generate(folder / "noise.npz")
         for network, text in (("small", SMALL), ("large", LARGE.format(path=folder / "noise.npz"))):
+            if arguments.only not in (None, network):
+                continue
             (folder / network).mkdir()
             if arguments.profile:
                 profile(network, text, folder / network)

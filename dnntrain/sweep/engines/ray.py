@@ -72,9 +72,9 @@ class Ray:
     is of no use any more once it is closed.
 
     Args:
-        address: `auto` for the cluster that this machine is part of, `HOST:PORT` or `ray://HOST:PORT` for another; None
-            for the one that the environment variable `RAY_ADDRESS` names, or else one of this machine alone, which is
-            started here and ended with the engine.
+        address: `auto` for the cluster that this machine is part of, `HOST:PORT` for a certain one, `ray://HOST:PORT`
+            for one that this machine is not part of, which goes with `home`; None for the one that the environment
+            variable `RAY_ADDRESS` names, or else one of this machine alone, started here and ended with the engine.
         workers: how many jobs at a time; as many as there is room for on the nodes unless given.
         cpus: CPUs of each, which are its threads too.
         gpus: GPUs of each; 0.5 lets two share one.

@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -267,7 +267,11 @@ class Node:
         # The GPUs that Ray has chosen are in the environment, which the process inherits.
         self._local = Local(1, threads=threads)
         self._stopping = threading.Event()
-        self._folder = Path(tempfile.mkdtemp(prefix="dnntrain-"))
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where runs and plugins are kept meanwhile; made when first needed: one that only starts may be killed."""
+        return Path(tempfile.mkdtemp(prefix="dnntrain-"))
 
     def hello(self) -> tuple[dict[str, str], str]:
         """Say what this node has installed, and its name."""

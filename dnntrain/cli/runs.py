@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ def ls(
     with user_errors():
         from dnntrain.store import SweepDirectory, listing
 
-        own = SweepDirectory(folder).runs if (folder / SweepDirectory.SWEEP).is_file() else folder
+        own = SweepDirectory(folder).runs if os.path.isfile(folder / SweepDirectory.SWEEP) else folder
         rows = [_row(directory) for directory in listing(own)]
         if json:
             print_json(rows)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dnntrain.compare.scales import Scale, limits, linear_ticks, log_ticks
+from dnntrain.compare.scales import SMALLEST, Scale, limits, linear_ticks, log_ticks
 
 NUMBERS = st.floats(-1e9, 1e9)
 
@@ -76,7 +76,7 @@ def test_limits_hold_all_lines_and_a_part_of_the_ranges(middles: list[float], ed
     assert low <= min(middles)
     assert max(middles) <= high
     span = max(middles) - min(middles)
-    if span > 1e-6 * max(map(abs, (*middles, *edges))):
+    if span > max(1e-6 * max(map(abs, (*middles, *edges))), SMALLEST):
         assert high - low <= 2 * span * (1 + 1e-9)
         if min(edges) >= min(middles) - span / 2:
             assert low <= min(edges)

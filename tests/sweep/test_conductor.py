@@ -246,4 +246,5 @@ def test_a_search_follows_from_its_seed(search: str) -> None:
 def test_several_slots_are_filled_at_once() -> None:
     done = sweep("tpe", slots=3)
     done.work()
-    assert done.observer.held[0] == 3
+    # Told before anything is claimed, and when the first of three has come out.
+    assert done.observer.held[:2] == [0, 2]

@@ -56,8 +56,14 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = Path(os.path.abspath(path)).name
-        self._metrics = LineFile(path / self.METRICS, is_whole=_is_row)
-        self._log = LineFile(path / self.LOG, is_whole=lambda tail: True)
+
+    @cached_property
+    def _metrics(self) -> LineFile:
+        return LineFile(self.path / self.METRICS, is_whole=_is_row)
+
+    @cached_property
+    def _log(self) -> LineFile:
+        return LineFile(self.path / self.LOG, is_whole=lambda tail: True)
 
     @classmethod
     def create(cls, runs: Path, name: str, *, now: datetime | None = None) -> RunDirectory:

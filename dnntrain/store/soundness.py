@@ -10,6 +10,7 @@ from dnntrain.errors import StoreError
 
 _NUMBER: Final = (int, float)
 _NOTHING: Final = type(None)
+_TIME: Final = (*_NUMBER, _NOTHING)
 _SUMMARY: Final[Mapping[str, tuple[type, ...]]] = {
     "name": (str,),
     "status": (str,),
@@ -62,8 +63,12 @@ def check_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         StoreError: one has no epoch, or a time that is no number.
     """
     for number, row in enumerate(rows, start=1):
-        times = (row.get("seconds"), row.get("samples_per_second"))
-        if not isinstance(row.get("epoch"), int) or not all(isinstance(each, int | float | None) for each in times):
+        # Written out, since it is asked of every epoch of every run.
+        if not (
+            isinstance(row.get("epoch"), int)
+            and isinstance(row.get("seconds"), _TIME)
+            and isinstance(row.get("samples_per_second"), _TIME)
+        ):
             raise StoreError(f"{path} is damaged: row {number} is not that of an epoch")
 
 

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first; a layer may import what stands below it.
 LAYERS = [
-    {"errors", "registry", "yamltext", "interruption"},
+    {"errors", "registry", "yamltext", "interruption", "units"},
     {"store", "training"},
     {"parts"},
     {"spec"},
@@ -37,6 +37,7 @@ ONLY = {
     "yamltext": {"errors", "yamltext"},
     "registry": {"errors"},
     "interruption": {"errors"},
+    "units": set[str](),
 }
 # Inside parts: the families that may import others, and which.
 PARTS = {

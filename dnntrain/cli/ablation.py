@@ -13,15 +13,16 @@ from dnntrain.cli.output import (
     Plugin,
     RunsDir,
     Set,
+    Voice,
     console,
     figure,
     load_plugins,
     print_json,
-    unhear,
     user_errors,
 )
 from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, shorten, visible
+from dnntrain.units import count
 
 if TYPE_CHECKING:
     from dnntrain.sweep.ablation import Ablation, Effects
@@ -168,7 +169,7 @@ class Steps:
     def __init__(self, name: Callable[[int], str], metric: str, *, silent: bool) -> None:
         self._name = name
         self._metric = metric
-        self._heard = not silent
+        self._voice = Voice(silent=silent)
         self._done = 0
 
     def on_event(self, event: Event, /) -> None:
@@ -178,20 +179,11 @@ class Steps:
         self._done += event.kind != "lost"
         came = f"{self._metric} {figure(self._metric, event.value)}" if event.value is not None else event.kind
         note = " (there already)" if event.kind == "reused" else event.message and f": {event.message}"
-        self._print(f"[{self._done}] {self._name(event.configuration)}, seed {event.stretch.seed}: {came}{note}")
+        line = f"[{self._done}] {self._name(event.configuration)}, seed {event.stretch.seed}: {came}{note}"
+        self._voice.say(visible(line, keep=""))
 
     def on_tick(self, conductor: Conductor, /) -> None:
         """Nothing is shown between the ends of runs."""
-
-    def _print(self, line: str) -> None:
-        if not self._heard:
-            return
-        try:
-            print(visible(line, keep=""), flush=True)
-        except BrokenPipeError:
-            # `| head` has seen enough; the training has not.
-            self._heard = False
-            unhear()
 
 
 def _print_plan(planned: Ablation) -> None:
@@ -209,8 +201,7 @@ def _print_plan(planned: Ablation) -> None:
         prose(out, f"plain already: {', '.join(planned.plain)}")
     for each in planned.refused:
         prose(out, f"cannot be without {each.technique}: {each.message}")
-    count = planned.plan.wanted
-    prose(out, f"{count} configurations, each with {_seeds(seeds)}: {planned.plan.runs} runs")
+    prose(out, f"{planned.plan.wanted} configurations, each with {count(seeds, 'seed')}: {planned.plan.runs} runs")
     out.print()
 
 
@@ -223,7 +214,7 @@ def _print_effects(found: Effects, path: Path) -> None:
     prose(
         out,
         f"{found.metric}, {direction} is better; as it is: {figure(found.metric, found.mean)}, "
-        f"the mean of {_seeds(len(found.values))}",
+        f"the mean of {count(len(found.values), 'seed')}",
     )
     out.print()
     shown = Table("without", f">{found.metric}", "~what becomes of it")
@@ -243,7 +234,7 @@ def _print_values(values: dict[str, tuple[Any, Any]], seeds: int) -> None:
         shown.add(key, *map(_written, pair))
     shown.print(out)
     out.print()
-    prose(out, f"A and B first, then some between them; each with {_seeds(seeds)}")
+    prose(out, f"A and B first, then some between them; each with {count(seeds, 'seed')}")
     out.print()
 
 
@@ -279,10 +270,6 @@ def _written(value: Any) -> str:
     from dnntrain.spec.forms import flow
 
     return shorten(flow(value), 60)
-
-
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _mean(values: Any) -> float | None:

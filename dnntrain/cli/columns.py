@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from dnntrain.cli.output import duration, figure, volume
+from dnntrain.cli.output import duration, figure
 from dnntrain.cli.tables import Cell, Table
 from dnntrain.compare import settings
 from dnntrain.compare.convergence import median_time_to_reach
-from dnntrain.compare.wording import brief, describe, describe_convergence
+from dnntrain.compare.wording import brief, describe_convergence, describe_metric
 from dnntrain.errors import UsageError, suggest, visible
+from dnntrain.units import volume
 
 if TYPE_CHECKING:
     from dnntrain.compare.comparison import Comparison, Row
@@ -57,10 +58,7 @@ def _verdict(made: Comparison, row: Row) -> str:
 
 
 def _verdict_in_words(made: Comparison, row: Row) -> str:
-    in_points = made.metric.endswith("accuracy")
-    if row.difference is None:
-        return "baseline"
-    return describe(row.difference, scale=100.0 if in_points else 1.0, unit="points" if in_points else "")
+    return "baseline" if row.difference is None else describe_metric(row.difference, made.metric)
 
 
 def _pace(made: Comparison, row: Row) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from typing_extensions import override
 
-from dnntrain.cli.output import duration, figure, unhear
+from dnntrain.cli.output import Voice, duration, figure
 from dnntrain.training.hooks import Hook, RunView
 
 
@@ -34,7 +34,7 @@ class EpochLines(Hook):
 
     def __init__(self) -> None:
         self._clock = Clock()
-        self._heard = True
+        self._voice = Voice()
 
     @override
     def on_fit_start(self, run: RunView, /) -> None:
@@ -42,14 +42,7 @@ class EpochLines(Hook):
 
     @override
     def on_epoch_end(self, run: RunView, /) -> None:
-        if not self._heard:
-            return
-        try:
-            print(f"{epoch_line(run)}   ETA {self._clock.remaining(run)}", flush=True)
-        except BrokenPipeError:
-            # `| head` has seen enough; the training has not.
-            self._heard = False
-            unhear()
+        self._voice.say(f"{epoch_line(run)}   ETA {self._clock.remaining(run)}")
 
 
 class LiveDisplay(Hook):

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from dnntrain.cli.output import Json, Run, RunsDir, confirmed, console, print_json, user_errors, volume
+from dnntrain.cli.output import Json, Run, RunsDir, confirmed, console, print_json, user_errors
 from dnntrain.cli.tables import Table
 from dnntrain.errors import visible
+from dnntrain.units import volume
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -81,9 +81,26 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def unhear() -> None:
-    """Send what is still to be printed nowhere, once the reader of stdout is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class Voice:
+    """Prints lines while work goes on; falls silent when nobody reads them any more: `| head` has seen enough.
+
+    Args:
+        silent: whether to print nothing from the beginning.
+    """
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self._heard = not silent
+
+    def say(self, line: str) -> None:
+        """Print a line at once."""
+        if not self._heard:
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            self._heard = False
+            # What is still to be printed goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(message: str, error: BaseException) -> None:
@@ -132,20 +149,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def span(seconds: float) -> str:
-    """Write an age in its largest unit: 40 s, 5 min, 3 h, 12 d."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def volume(count: float) -> str:
-    """Write a number of bytes as people read it."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -19,12 +19,11 @@ from dnntrain.cli.output import (
     figure,
     figures,
     print_json,
-    span,
     user_errors,
-    volume,
 )
 from dnntrain.cli.tables import Table
 from dnntrain.errors import StoreError, visible
+from dnntrain.units import span, volume
 
 
 def ls(

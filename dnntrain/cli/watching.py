@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from dnntrain.cli.output import duration, figure, unhear
+from dnntrain.cli.output import Voice, duration, figure
 from dnntrain.cli.tables import Table
 from dnntrain.errors import StoreError, visible
 from dnntrain.store import RunDirectory
@@ -54,19 +54,14 @@ class Lines:
         self._study = study
         self._known: dict[int, str] = {}
         self._settled = 0
-        self._heard = True
+        self._voice = Voice()
 
     def on_event(self, event: Event, /) -> None:
         """Something happened."""
         if event.kind in ("reused", "done", "failed"):
             self._settled += 1
-        if (line := self.line(event)) and self._heard:
-            try:
-                self._show(line)
-            except BrokenPipeError:
-                # `| head` has seen enough; the sweep has not.
-                self._heard = False
-                unhear()
+        if line := self.line(event):
+            self._show(line)
 
     def on_tick(self, conductor: Conductor, /) -> None:
         """Called a few times a second."""
@@ -88,7 +83,7 @@ class Lines:
         return f"{run}: {event.kind}: {event.message}" if event.kind in ("failed", "lost") else ""
 
     def _show(self, line: str) -> None:
-        print(f"[{self._settled}/{self._study.plan.runs}] {visible(line)}", flush=True)
+        self._voice.say(f"[{self._settled}/{self._study.plan.runs}] {visible(line)}")
 
 
 class Panel(Lines):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, Final
 from dnntrain.compare.records import Collection, differing
 from dnntrain.errors import UsageError, visible
 from dnntrain.store import write_atomic
+from dnntrain.store.flat import text
 
 ABOUT: Final = ("run", "name", "seed", "status", "tags")
 """The first columns: the run directory, the experiment's name and seed, the run's status, its tags by blanks."""
@@ -58,11 +58,11 @@ def as_csv(table: Table) -> str:
 
     Control characters are written as escapes, as the text may go to a terminal.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
     writer.writerow(map(visible, table.columns))
     writer.writerows([_cell(row.get(name)) for name in table.columns] for row in table.rows)
-    return text.getvalue()
+    return made.getvalue()
 
 
 def write_csv(table: Table, path: Path) -> None:
@@ -72,8 +72,8 @@ def write_csv(table: Table, path: Path) -> None:
         UsageError: the file is there already.
         StoreError: the file system refuses.
     """
-    text = as_csv(table)
-    _write(path, lambda file: file.write(text.encode()))
+    content = as_csv(table).encode()
+    _write(path, lambda file: file.write(content))
 
 
 def write_parquet(table: Table, path: Path) -> None:
@@ -104,19 +104,13 @@ def _column(values: Sequence[Any]) -> tuple[list[Any], Any]:
         return list(values), pyarrow.int64
     if kinds <= {int, float}:
         return [None if value is None else float(value) for value in values], pyarrow.float64
-    return [None if value is None else _text(value) for value in values], pyarrow.string
+    return [None if value is None else text(value) for value in values], pyarrow.string
 
 
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    return visible(_text(value))
-
-
-def _text(value: Any) -> str:
-    """Write a value as text that is valid Unicode: a file's name need not be."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return visible(text(value))
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from dnntrain.compare.comparison import Comparison, Row, Speed
+from dnntrain.compare.comparison import Comparison, Row, Speed, direction
 from dnntrain.compare.convergence import median_time_to_reach
 from dnntrain.compare.diff import OF_ONE_START
 from dnntrain.compare.importance import importance
 from dnntrain.compare.records import Run, differing
 from dnntrain.compare.settings import telling, written
-from dnntrain.compare.wording import brief, describe, describe_convergence
+from dnntrain.compare.wording import brief, describe_convergence, describe_metric
 from dnntrain.errors import shorten
 from dnntrain.store import finite, flatten
 
@@ -32,6 +32,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
     Returns:
         `schema`; `metric`, `better` (min or max), `target` {metric, value}, `baseline` (a label), `remarks`;
+        `directions`: of each metric of a part of the data, min or max;
         `keys`: the settings that tell the groups apart; `groups`, `runs`, `specs`, `environments`, `importance`.
 
         `groups`, the best first: `id` (its oldest run, which stays while runs are added), `label`, `age` (0 for the
@@ -69,6 +70,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "target": {"metric": comparison.target.metric, "value": comparison.target.value},
         "baseline": comparison.baseline,
         "remarks": list(comparison.remarks),
+        "directions": _directions(comparison, runs),
         "keys": keys,
         "groups": shown,
         "runs": [
@@ -94,6 +96,7 @@ def nothing(notice: str) -> dict[str, Any]:
         "target": {"metric": None, "value": None},
         "baseline": None,
         "remarks": [],
+        "directions": {},
         "keys": [],
         "groups": [],
         "runs": [],
@@ -129,6 +132,13 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     return word, "; ".join(filter(None, [beside, *costs]))
 
 
+def _directions(comparison: Comparison, runs: Iterable[Run]) -> dict[str, str]:
+    """Say of each metric which way is up: as the runs monitored it, else by its name."""
+    measured = dict.fromkeys(name for run in runs for row in run.rows for name in row if "/" in name)
+    monitored = {run.monitor for row in comparison.rows for run in row.group.runs}
+    return {name: direction(name) for name in measured} | dict(monitored) | {comparison.metric: comparison.better}
+
+
 def _names(runs: Sequence[Run]) -> list[str]:
     """Name the runs by their directories, with the folder where two have the same name."""
     counts = Counter(run.id for run in runs)
@@ -145,7 +155,6 @@ def _with_groups(rows: Sequence[Row]) -> Iterable[tuple[Run, int]]:
 
 def _group(row: Row, comparison: Comparison, base: Speed, keys: Sequence[str]) -> dict[str, Any]:
     is_baseline = row.difference is None
-    scale, unit = (100.0, "points") if comparison.metric.endswith("accuracy") else (1.0, "")
     epochs, seconds = map(median_time_to_reach, row.reached)
     speed_word, speed_text = describe_speed(row.speed, None if is_baseline else base)
     return {
@@ -160,7 +169,7 @@ def _group(row: Row, comparison: Comparison, base: Speed, keys: Sequence[str]) -
             "high": row.quality.high,
             "failed": row.quality.failed,
             "verdict": row.difference.verdict if row.difference else "baseline",
-            "text": describe(row.difference, scale=scale, unit=unit) if row.difference else "baseline",
+            "text": describe_metric(row.difference, comparison.metric) if row.difference else "baseline",
         },
         "convergence": {
             "epochs": epochs,

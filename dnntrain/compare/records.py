@@ -320,12 +320,13 @@ def _directories(source: str, runs: Path) -> Iterator[RunDirectory]:
     """Find the run directories that a source means."""
     path = Path(source).expanduser()
     if not path.exists() and glob.has_magic(source):
-        found = [each for match in sorted(glob.glob(str(path))) for each in _within(Path(match))]
+        found = [each for match in sorted(glob.glob(str(path))) for each in within(Path(match))]
         if not found:
             raise UsageError(f"nothing matches {source}")
         yield from found
-    elif path.is_dir():
-        found = _within(path)
+    elif path.is_dir() or (runs / source).is_dir():
+        path = path if path.is_dir() else runs / source
+        found = within(path)
         if not found:
             raise UsageError(f"there are no runs in {path}; train one with: dnntrain run CONFIG --runs-dir {path}")
         yield from found
@@ -333,8 +334,12 @@ def _directories(source: str, runs: Path) -> Iterator[RunDirectory]:
         yield find(source, runs)
 
 
-def _within(path: Path) -> list[RunDirectory]:
-    """Return a run, or the runs of a folder and of the sweeps in it; also those that a sweep found there already."""
+def within(path: Path) -> list[RunDirectory]:
+    """Return a run, or the runs of a folder and of the sweeps in it; also those that a sweep found there already.
+
+    Raises:
+        StoreError: the folder, or the table of a sweep's runs, cannot be read.
+    """
     if (path / RunDirectory.SUMMARY).is_file():
         return [RunDirectory(path)]
     if not path.is_dir():

@@ -6,14 +6,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnntrain.compare.comparison import compare_runs
 from dnntrain.compare.payload import nothing, payload
-from dnntrain.compare.records import Run, collect, read_run
+from dnntrain.compare.records import Run, collect, read_run, within
 from dnntrain.compare.report import as_text
 from dnntrain.errors import StoreError, UsageError, visible
 from dnntrain.store import RunDirectory
@@ -22,9 +22,6 @@ FRESH: Final = 0.3
 """Seconds for which an answer is good without another look at the folder, however many pages ask."""
 
 _WATCHED: Final = (RunDirectory.SUMMARY, RunDirectory.METRICS, RunDirectory.NOTES)
-
-_PLACES: Final = (".", "*", "*/*", "*/runs/*")
-"""Where runs may lie: in a folder of runs, in one of its folders, in a sweep."""
 
 Stamp = tuple[int, int] | None
 Read = TypeVar("Read")
@@ -79,7 +76,10 @@ class Watched:
         """Return what the folder shows, read again if anything in it has changed."""
         with self._lock:
             if self._snapshot is None or self._clock() - self._looked >= FRESH:
-                signature = self._look()
+                try:
+                    signature: object = self._look()
+                except StoreError as error:
+                    signature = str(error)
                 if self._snapshot is None or signature != self._signature:
                     self._snapshot = _snapshot(self._read(signature))
                     self._signature = signature
@@ -88,11 +88,13 @@ class Watched:
 
     def _look(self) -> list[tuple[Path, list[Stamp], bool]]:
         """Return what changes when a run does: the stamps of its files, and whether anybody holds it."""
-        found = {path.parent for place in _PLACES for path in self._folder.glob(f"{place}/{RunDirectory.SUMMARY}")}
-        return [(path, [_stamp(path / name) for name in _WATCHED], _is_held(path)) for path in sorted(found)]
+        found = sorted({directory.path for directory in within(self._folder)})
+        return [(path, [_stamp(path / name) for name in _WATCHED], _is_held(path)) for path in found]
 
-    def _read(self, signature: Sequence[object]) -> dict[str, Any]:
+    def _read(self, signature: object) -> dict[str, Any]:
         where = visible(str(self._folder), keep="")
+        if isinstance(signature, str):
+            return nothing(signature)
         try:
             if not signature:
                 return nothing(f"There are no runs in {where} yet; they are shown here as they come.")

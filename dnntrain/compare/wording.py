@@ -32,6 +32,13 @@ def describe(difference: Difference, *, scale: float = 1.0, unit: str = "") -> s
     return f"{difference.verdict} by {amount.lstrip('+-')}{_in_brackets([interval, *figures])}"
 
 
+def describe_metric(difference: Difference, metric: str) -> str:
+    """Return a difference of a metric in one line: accuracies in points, others as they are."""
+    if metric.endswith("accuracy"):
+        return describe(difference, scale=100.0, unit="points")
+    return describe(difference)
+
+
 def describe_convergence(found: Convergence, *, unit: str = "epochs") -> str:
     """Return in one line whether a target is reached faster: "faster: 12 epochs against 20 epochs (p 0.008, ...)".
 

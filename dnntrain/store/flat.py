@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,6 +30,12 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _holds_mapping(items: list[Any] | tuple[Any, ...]) -> bool:
     return any(isinstance(item, Mapping) or (isinstance(item, list | tuple) and _holds_mapping(item)) for item in items)
+
+
+def text(value: Any) -> str:
+    """Write a value as text that is valid Unicode, as a file's name need not be: texts as they are, others as JSON."""
+    shown = value if isinstance(value, str) else json.dumps(value)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def finite(value: Any) -> Any:

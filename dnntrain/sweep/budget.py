@@ -24,6 +24,7 @@ from dnntrain.spec import Draft
 from dnntrain.spec.merge import planted
 from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.probing import Kind, Probe
+from dnntrain.units import count, span, volume
 
 RESERVE: Final = 0.1
 """The share of a budget that is left free, since what is expected may turn out too little."""
@@ -420,28 +421,3 @@ def preview(plan: Plan, limit: int = 20) -> list[str]:
     lines = [f"{number}  {visible(point.describe())}" for number, point in enumerate(islice(plan.points(), limit), 1)]
     more = plan.wanted - len(lines)
     return [*lines, f"... and {more:,} more"] if more > 0 else lines
-
-
-def count(number: int, what: str) -> str:
-    """Write a number of things."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def span(seconds: float) -> str:
-    """Write a time: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def volume(size: float) -> str:
-    """Write a number of bytes."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

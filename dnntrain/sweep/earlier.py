@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dnntrain.compare.records import within
 from dnntrain.errors import StoreError
-from dnntrain.store import RunDirectory, listing
+from dnntrain.store import RunDirectory
 from dnntrain.training.hooks import Monitor
 
 
@@ -21,7 +22,7 @@ class Earlier:
 
     def __init__(self, folder: Path) -> None:
         self._found: dict[str, RunDirectory] = {}
-        for directory in _all(folder):
+        for directory in within(folder):
             with suppress(StoreError):
                 environment = directory.environment()
                 if directory.status() in ("completed", "stopped") and (found := _identity(environment)):
@@ -58,13 +59,6 @@ def figure(directory: RunDirectory, metric: str, *, until: int | None = None) ->
         if until is None or row["epoch"] <= until:
             best = row if monitor.improves(monitor.value(row), monitor.value(best)) else best
     return Monitor(metric).value(best)
-
-
-def _all(folder: Path) -> Iterator[RunDirectory]:
-    yield from listing(folder)
-    if folder.is_dir():
-        for sweep in sorted(folder.glob("*/runs")):
-            yield from listing(sweep)
 
 
 def _identity(environment: Mapping[str, Any]) -> str | None:

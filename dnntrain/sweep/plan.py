@@ -23,7 +23,7 @@ from dnntrain.sweep.space import Point, Space
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-_MOST_IN_A_TIMEOUT: Final = 100_000
+_MOST_WITHOUT_TRIALS: Final = 100_000
 
 
 class Plan:
@@ -72,11 +72,11 @@ class Plan:
         trials, size = self.sweep.trials, self.space.size if self.listed else None
         if self.method == "grid":
             return (size or 1) if trials is None else min(trials, size or 1)
-        if trials is None and self.timeout is None:
+        if trials is None and self.timeout is None and self.patience is None:
             raise UsageError(
                 f"search {self.method} has no end: say how many configurations with --trials, or --timeout"
             )
-        wanted = trials or _MOST_IN_A_TIMEOUT
+        wanted = trials or _MOST_WITHOUT_TRIALS
         return wanted if size is None or self.method == "qmc" else min(wanted, size)
 
     @property

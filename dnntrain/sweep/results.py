@@ -9,7 +9,7 @@ from typing import Any
 
 from dnntrain.compare.importance import Importance, importance
 from dnntrain.compare.statistics import compare
-from dnntrain.compare.wording import describe
+from dnntrain.compare.wording import describe_metric
 from dnntrain.spec import dump
 from dnntrain.sweep.board import Configuration, Ticket
 from dnntrain.sweep.plan import Plan
@@ -157,10 +157,8 @@ def _verdict(plan: Plan, done: Sequence[Ranked]) -> str:
     first, second = done[:2]
     runs = list(enumerate(sorted({*first.figures, *second.figures})))
     ours, theirs = ({i: each.figures[run] for i, run in runs if run in each.figures} for each in (first, second))
-    in_points = plan.metric.endswith("accuracy")
     found = compare(ours, theirs, better=plan.better)
-    words = describe(found, scale=100.0 if in_points else 1.0, unit="points" if in_points else "")
-    return f"the best beside the second best: {words}"
+    return f"the best beside the second best: {describe_metric(found, plan.metric)}"
 
 
 def _best(plan: Plan, configurations: Sequence[Configuration], best: Ranked) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from dnntrain.compare.statistics import Difference
-from dnntrain.compare.wording import describe
+from dnntrain.compare.wording import describe_metric
 from dnntrain.sweep.ablation import Effects
 from dnntrain.sweep.bisection import LEAST_OF_ONE_SEED, Explanation, Interplay, Moved, Share
+from dnntrain.units import count
 
 _ONE_SEED: Final = "one seed shows nothing of luck: ask for more with --seeds"
 
@@ -20,8 +21,7 @@ def difference(found: Difference, metric: str) -> str:
         return f"every run fails ({found.runs[0]} of {found.runs[0]}, and none of {found.runs[1]} before)"
     if before and not found.failed[0]:
         return f"no run fails any more (of {found.runs[1]} before, all did)"
-    in_points = metric.endswith("accuracy")
-    return describe(found, scale=100.0 if in_points else 1.0, unit="points" if in_points else "")
+    return describe_metric(found, metric)
 
 
 def ablation(found: Effects) -> list[str]:
@@ -40,7 +40,7 @@ def ablation(found: Effects) -> list[str]:
         if helpful:
             told.append(f"better without, beyond luck: {listed(helpful)}")
         if not worth and not helpful:
-            told.append(f"with {_count(len(found.values), 'seed')}, every difference could be luck")
+            told.append(f"with {count(len(found.values), 'seed')}, every difference could be luck")
     told.append("each was taken away by itself: of two that do the same work, neither may seem to matter")
     return told
 
@@ -49,7 +49,7 @@ def bisection(found: Explanation, metric: str) -> list[str]:
     """Say what explains the gap, and what to bear in mind."""
     seeds = len(found.ends[0])
     if not found.real:
-        told = [f"there is nothing to explain: with {_count(seeds, 'seed')}, the gap could be luck"]
+        told = [f"there is nothing to explain: with {count(seeds, 'seed')}, the gap could be luck"]
         if found.gap.seeds_to_settle is not None:
             told.append(
                 f"about {found.gap.seeds_to_settle} seeds would settle whether there is a gap: ask for --seeds N"
@@ -127,7 +127,3 @@ def _interplay(found: Interplay, metric: str) -> str:
 
 def _certain(share: Share) -> bool:
     return share.all_fail or share.none_fails or share.difference.verdict in ("better", "worse")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

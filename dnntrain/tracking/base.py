@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -54,9 +53,3 @@ class Tracker(ABC):
 def scalars(row: Mapping[str, Any] | None) -> dict[str, float]:
     """Return what can be drawn of some figures; a confusion matrix cannot, and what is missing."""
     return {name: float(value) for name, value in (row or {}).items() if isinstance(value, int | float)}
-
-
-def text(value: Any) -> str:
-    """Write a value as text that is valid Unicode: a file's name need not be."""
-    shown = value if isinstance(value, str) else json.dumps(value)
-    return shown.encode("utf-8", "backslashreplace").decode()

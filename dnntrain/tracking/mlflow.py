@@ -17,7 +17,8 @@ from typing_extensions import override
 
 from dnntrain.errors import StoreError, UsageError
 from dnntrain.store import RunDirectory
-from dnntrain.tracking.base import Tracker, scalars, text
+from dnntrain.store.flat import text
+from dnntrain.tracking.base import Tracker, scalars
 from dnntrain.training.hooks import RunView
 
 ENDS: Final = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}

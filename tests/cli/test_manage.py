@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dnntrain.cli import app
-from dnntrain.cli.output import span, volume
 from dnntrain.store import RunDirectory
 
 
@@ -103,17 +102,3 @@ def test_checkpoints_of_poor_runs_are_dropped(run: RunDirectory) -> None:
     assert not worse.checkpoint("last.pt").exists()
     assert run.checkpoint("last.pt").exists()
     assert call("gc", "--keep", "1").stdout == "nothing to drop\n"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (2_500_000, "2.5 MB"), (3e12, "3.0 TB")]
-)
-def test_volume(count: float, text: str) -> None:
-    assert volume(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (3 * 86400, "3 d")]
-)
-def test_span(seconds: float, text: str) -> None:
-    assert span(seconds) == text

@@ -67,6 +67,8 @@ def test_a_sweep_ranks_and_compare_reads_it(config: Path) -> None:
     assert not list((second / "runs").iterdir()), "referenced, never copied"
     referenced = json.loads(call("compare", str(second), "--json").stdout)
     assert [group["runs"] for group in referenced["groups"]] == [group["runs"] for group in ranked["groups"]]
+    by_name = json.loads(call("compare", second.name, "--json").stdout)
+    assert by_name["groups"] == referenced["groups"]
     both = json.loads(call("compare", "runs", "--json").stdout)
     assert [len(group["runs"]) for group in both["groups"]] == [2, 2, 2, 2], "a run that two sweeps have counts once"
 
@@ -158,3 +160,11 @@ def test_what_a_sweep_takes_is_told_before_it_begins(config: Path) -> None:
     assert short.exit_code == 2
     assert "a budget of 1.0 s is too little" in short.stderr
     assert not Path("runs").exists()
+
+
+def test_a_search_may_end_by_patience_alone(config: Path) -> None:
+    space = "{optimizer.lr: {log: [1.0e-18, 1.0e-17]}}"  # nothing is learnt, so hardly one is better than the first
+    search = ["--set", f"sweep.space={space}", "--set", "sweep.patience=2", "--search", "random"]
+    shown = call("sweep", str(config), *search, "--set", "training.epochs=1", "-q")
+    assert shown.exit_code == 0
+    assert 3 <= len(only_sweep(Path("runs")).read_runs()) < 12

@@ -8,7 +8,7 @@ import pytest
 from madeupruns import make_run
 
 from dnntrain.compare.watching import FRESH, Watched
-from dnntrain.store import RunDirectory
+from dnntrain.store import RunDirectory, SweepDirectory
 
 
 class Clock:
@@ -135,4 +135,23 @@ def test_a_run_that_vanishes(tmp_path: Path) -> None:
     folder = watched(tmp_path)
     assert len(folder.now().data["runs"]) == 2
     directory.path.rename(tmp_path.parent / f"{tmp_path.name}-gone")
+    assert len(folder.now().data["runs"]) == 1
+
+
+def test_a_sweep_that_found_its_runs_elsewhere_shows_them(tmp_path: Path) -> None:
+    found = make_run(tmp_path / "runs" / "earlier" / "runs")
+    sweep = SweepDirectory(tmp_path / "runs" / "later")
+    sweep.runs.mkdir(parents=True)
+    folder = watched(sweep.path)
+    assert "no runs in" in folder.now().data["notice"]
+    sweep.write_runs([{"run": sweep.relative(found), "reused": True}])
+    assert [run["id"] for run in folder.now().data["runs"]] == [found.name]
+
+
+def test_a_damaged_table_of_a_sweep_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path / "sweep" / "runs")
+    (tmp_path / "sweep" / SweepDirectory.RUNS).write_text("{")
+    folder = watched(tmp_path)
+    assert "runs.jsonl is damaged" in folder.now().data["notice"]
+    (tmp_path / "sweep" / SweepDirectory.RUNS).unlink()
     assert len(folder.now().data["runs"]) == 1

@@ -5,9 +5,6 @@ const curves = (() => {
   const MOST_IN_TOOLTIP = 12;
   const ZOOM_STEP = 0.25;
 
-  // Whether higher is better, for the words of the summary; losses are the rule, so that is what a name must deny.
-  const better = (metric) => (/(accuracy|top_\d+|f1|auc|r2|recall|precision)$/.test(metric) ? 'max' : 'min');
-
   // Lines of one chart with the state of its controls; `wanted` picks the metrics that it offers.
   function create(target, { wanted, preferred, log, withLegend, label }) {
     const state = { metric: null, time: false, log, weight: 0 };
@@ -84,7 +81,7 @@ const curves = (() => {
       parts.canvas.setAttribute('aria-label', `${label}: ${state.metric}, ${format.counted(lines.length, 'line')}. `
         + 'The figures stand in the table below the chart.');
       parts.empty.hidden = lines.length > 0;
-      parts.summary.show({ caption: `${state.metric}: best and last`, metric: state.metric, better: better(state.metric), lines });
+      parts.summary.show({ caption: `${state.metric}: best and last`, metric: state.metric, better: data.directions[state.metric] ?? 'min', lines });
       late = true;
       if (inSight || theme.onPaper()) paint();
     }

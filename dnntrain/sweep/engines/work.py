@@ -38,10 +38,10 @@ def do(job: Job) -> Outcome:
     from dnntrain import spec as specs
     from dnntrain.parts.plugins import load_file, load_installed
 
-    load_installed()
-    for path in job.plugins:
-        load_file(Path(path))
     try:
+        load_installed()
+        for path in job.plugins:
+            load_file(Path(path))
         experiment = specs.loads(job.text, source=f"{job.directory.name}/spec.yaml")
         while True:
             try:

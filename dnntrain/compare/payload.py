@@ -70,7 +70,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "target": {"metric": comparison.target.metric, "value": comparison.target.value},
         "baseline": comparison.baseline,
         "remarks": list(comparison.remarks),
-        "directions": _directions(comparison, runs),
+        "directions": _directions(runs),
         "keys": keys,
         "groups": shown,
         "runs": [
@@ -132,11 +132,10 @@ def describe_speed(speed: Speed, baseline: Speed | None) -> tuple[str, str]:
     return word, "; ".join(filter(None, [beside, *costs]))
 
 
-def _directions(comparison: Comparison, runs: Iterable[Run]) -> dict[str, str]:
+def _directions(runs: Sequence[Run]) -> dict[str, str]:
     """Say of each metric which way is up: as the runs monitored it, else by its name."""
     measured = dict.fromkeys(name for run in runs for row in run.rows for name in row if "/" in name)
-    monitored = {run.monitor for row in comparison.rows for run in row.group.runs}
-    return {name: direction(name) for name in measured} | dict(monitored) | {comparison.metric: comparison.better}
+    return {name: direction(name) for name in measured} | dict({run.monitor for run in runs})
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

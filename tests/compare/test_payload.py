@@ -35,6 +35,14 @@ def test_groups_and_runs_point_at_each_other(exercise: dict[str, Any]) -> None:
     assert next(g for g in exercise["groups"] if g["age"] == 0)["label"] == "cifar_swish"
 
 
+def test_the_page_is_told_which_way_is_up(tmp_path: Path) -> None:
+    monitor = {"training.monitor.metric": "valid/loss", "training.monitor.mode": "max"}
+    make_run(tmp_path, spec=monitor)
+    assert of(tmp_path)["directions"] == {"valid/loss": "max", "valid/accuracy": "max"}, "as the runs monitored it"
+    make_run(tmp_path / "usual")
+    assert of(tmp_path / "usual")["directions"] == {"valid/loss": "min", "valid/accuracy": "max"}
+
+
 def test_verdicts_are_those_of_the_terminal(exercise: dict[str, Any]) -> None:
     made = compare_runs(collect([str(EXERCISE)]), metric="test/accuracy")
     for row, group in zip(made.rows, exercise["groups"], strict=True):

@@ -7,12 +7,23 @@ from typing import Any
 import pytest
 from madeupruns import START, make_run
 
-from dnntrain.compare.records import Filters, aligned, collect, differing, grouped, parse_filters
+from dnntrain.compare.records import Filters, aligned, collect, differing, grouped, parse_filters, within
 from dnntrain.errors import StoreError, UsageError
+from dnntrain.store import SweepDirectory
 
 
 def names(sources: list[str], filters: Filters | None = None, runs: Path = Path("runs")) -> list[str]:
     return [run.id.split("-")[0] for run in collect(sources, filters, runs=runs).runs]
+
+
+def test_a_sweep_names_each_of_its_runs_once(tmp_path: Path) -> None:
+    earlier = make_run(tmp_path / "one" / "runs", "earlier")
+    sweep = SweepDirectory(tmp_path / "two")
+    own = make_run(sweep.runs, "own", spec={"optimizer.lr": 1.0})
+    rows = [{"run": sweep.relative(own), "reused": False}, {"run": sweep.relative(earlier), "reused": True}]
+    sweep.write_runs([*rows, {"run": None, "reused": False}, {"run": "runs/gone", "reused": True}])
+    assert sorted(each.name for each in within(sweep.path)) == sorted([own.name, earlier.name])
+    assert names(["two"], runs=tmp_path) == names([str(sweep.path)]) == ["earlier", "own"]
 
 
 def test_runs_are_found_by_folder_path_glob_and_name(tmp_path: Path) -> None:

@@ -121,3 +121,10 @@ def test_what_is_wrong_with_a_database_is_said(tmp_path: Path) -> None:
         open_storage(tmp_path, "sqlite:////no/such/folder/a.db")
     with pytest.raises(StoreError, match=r"cannot open /no/such/folder/journal.log"):
         open_storage(Path("/no/such/folder/journal.log"))
+
+
+def test_each_connection_to_sqlite_takes_its_turn(tmp_path: Path) -> None:
+    opened: Any = open_storage(tmp_path / "journal", f"sqlite:///{tmp_path}/state.db")
+    engine = opened._backend.engine
+    for _ in range(3):
+        assert engine.raw_connection().driver_connection.isolation_level is None, "also one that was there before"

@@ -20,6 +20,7 @@ from dnntrain.cli.output import (
     print_json,
     user_errors,
 )
+from dnntrain.cli.sweeping import Workers
 from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, shorten, visible
 from dnntrain.units import count
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each configuration.  [default: 3]", show_default=False)]
 Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what is monitored.", show_default=False)]
-Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
 Experiment = Annotated[str, typer.Argument(help="A run, or an experiment file.", show_default=False)]
 SEEDS = 3
 

@@ -8,6 +8,7 @@ import torch
 
 import dnntrain
 from dnntrain import build, identity, spec, yamltext
+from dnntrain.parts.plugins import loaded_files
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
@@ -90,8 +91,9 @@ def test_a_run_records_what_a_sweep_looks_for(tmp_path: Path) -> None:
     record = dnntrain.train(CONTENT, runs=tmp_path)
     made = resolved()
     data = build.open_data(made)
-    wanted = identity.identity(made, fingerprint=data.arrays.fingerprint, plugins={})
+    plugins = loaded_files()  # of this process: other tests may have loaded some
+    wanted = identity.identity(made, fingerprint=data.arrays.fingerprint, plugins=plugins)
     assert RunDirectory(record.path).environment()["identity"] == wanted
     again = spec.loads(RunDirectory(record.path).spec_text(), source="spec.yaml")
     again = build.resolve(again, build.open_data(again))
-    assert identity.identity(again, fingerprint=data.arrays.fingerprint, plugins={}) == wanted
+    assert identity.identity(again, fingerprint=data.arrays.fingerprint, plugins=plugins) == wanted

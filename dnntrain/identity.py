@@ -21,7 +21,7 @@ _NO_PART: Final = ("cli", "compare", "sweep", "tracking")
 """Rooms whose sources have no part in training."""
 
 
-def identity(spec: Spec, *, fingerprint: str, plugins: Mapping[str, str]) -> str:
+def identity(spec: Spec, *, fingerprint: str, plugins: Mapping[str, str], reused: str | None = None) -> str:
     """Return a hash that two runs share exactly if they are the same run.
 
     It is made of the experiment without its name, the content of its data, the sources of dnntrain and of the plugins,
@@ -31,6 +31,7 @@ def identity(spec: Spec, *, fingerprint: str, plugins: Mapping[str, str]) -> str
         spec: a resolved experiment.
         fingerprint: of the data.
         plugins: path -> SHA-256 of the local files that registered parts.
+        reused: SHA-256 of the weights that are reused, wherever they lie; None where there are none.
 
     Returns:
         SHA-256 in hexadecimal digits.
@@ -40,6 +41,8 @@ def identity(spec: Spec, *, fingerprint: str, plugins: Mapping[str, str]) -> str
         within = experiment[section] if section else experiment
         for key in keys:
             del within[key]
+    if experiment["model"]["reuse"] is not None:
+        experiment["model"]["reuse"]["from"] = reused
     parts = {
         "experiment": experiment,
         "data": fingerprint,

@@ -17,13 +17,13 @@ from typing_extensions import override
 from dnntrain import build
 from dnntrain import spec as specs
 from dnntrain.build import Data
+from dnntrain.checkpoints import CHECKPOINT_SCHEMA, read_checkpoint
 from dnntrain.errors import StoreError
 from dnntrain.registry import plain
 from dnntrain.spec import Spec, seconds
 from dnntrain.store import RunDirectory, flatten
 from dnntrain.tracking.base import Tracker
 from dnntrain.tracking.tensorboard import TensorBoard
-from dnntrain.trained import CHECKPOINT_SCHEMA, read_checkpoint
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, Row, RunView
 

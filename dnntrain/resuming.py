@@ -10,12 +10,12 @@ from typing import Any, Final
 import torch
 
 from dnntrain import spec as specs
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import NewerError, StoreError, UsageError
 from dnntrain.registry import AUTO
 from dnntrain.spec import Spec
 from dnntrain.spec.changes import Change
 from dnntrain.store import RunDirectory
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.state import State
 from dnntrain.training.trainer import Trainer
 
@@ -132,6 +132,11 @@ def afresh(trainer: Trainer, found: Iterable[Change]) -> set[str]:
     """Return the states of training that start afresh with some changes."""
     beginnings = {state for change in found for state in change.states}
     return {name for name in trainer.components() if _begins(name, beginnings)}
+
+
+def stage_of(state: State) -> int:
+    """Return the stage in which a state of training was saved, from 1; 0 where training is not divided."""
+    return int(state["stage"]["stage"]) if "stage" in state else 0
 
 
 def restore(trainer: Trainer, state: State, path: Path, *, reset: Collection[str] = ()) -> None:

@@ -13,26 +13,36 @@ import torch
 from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
 from dnntrain.build import Data
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import DataError, DivergedError, StoreError
 from dnntrain.identity import identity
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.placement import Placement, place, settings
 from dnntrain.recording import Recorder
-from dnntrain.resuming import afresh, began_with, latest, pinned, readable, refuse_impossible, restore, unlike
+from dnntrain.resuming import (
+    afresh,
+    began_with,
+    latest,
+    pinned,
+    readable,
+    refuse_impossible,
+    restore,
+    stage_of,
+    unlike,
+)
 from dnntrain.spec import Spec
-from dnntrain.spec.changes import changes
+from dnntrain.spec.changes import Change, changes
 from dnntrain.spec.schema import RetrySpec
 from dnntrain.store import RunDirectory, find, listing
 from dnntrain.store.environment import describe_environment
 from dnntrain.tracking.base import Tracker
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.built import Built
-from dnntrain.training.hooks import Hook, Row
+from dnntrain.training.hooks import Fit, Hook, Row
 from dnntrain.training.parameters import FlatParameters
 from dnntrain.training.randomness import forked
 from dnntrain.training.state import State, copied
 from dnntrain.training.tally import evaluate as measure
-from dnntrain.training.trainer import Fit, Trainer
+from dnntrain.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def train(
     spec = specs.without_sweep(asked)
     with interruption.listening():
         data = build.open_data(spec)
-        spec = build.resolve(spec, data)
+        spec = build.resolve(spec, data, runs=runs)
         placement = place(spec)
         with settings(spec, placement):
             built = _build(spec, data, placement, test=test)
@@ -110,8 +120,12 @@ def train(
             made = RunDirectory.create(Path(runs), spec.name) if directory is None else RunDirectory.at(Path(directory))
             with made.lock():
                 made.write_spec(specs.dump(spec))
-                made.write_environment({**_environment(spec, built, data, placement), "test": test})
-                training = _Training(made, spec, data, built, observers, trackers, test=test)
+                same = identity(
+                    spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files(), reused=build.digest(spec)
+                )
+                environment = {"identity": same, **_environment(spec, built, data, placement), "test": test}
+                made.write_environment(environment)
+                training = _Training(made, spec, data, built, placement, observers, trackers, test=test)
                 training.remarks += [] if asked.sweep is None else [_ONE_RUN]
                 return training.fit()
 
@@ -173,7 +187,7 @@ def resume(
         spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
         spec = specs.without_sweep(spec)
         data = build.open_data(spec)
-        spec = build.resolve(spec, data)
+        spec = build.resolve(spec, data, runs=runs)
         here = pinned(spec, environment)
         placement = place(here)
         saved = latest(directory, placement.device)
@@ -182,14 +196,14 @@ def resume(
         _refuse_other_data(directory, environment, data)
         with settings(here, placement):
             test = bool(environment.get("test"))
-            built = _build(spec, data, placement, test=test)
+            built = _build(spec, data, placement, test=test, restored=saved is not None)
             now = _environment(spec, built, data, placement)
-            training = _Training(directory, spec, data, built, observers, trackers, test=test)
+            training = _Training(directory, spec, data, built, placement, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
             told = {tracker.name for tracker in trackers}
             training.remarks += [_UNTOLD.format(tool) for tool in directory.tracking() if tool not in told]
-            training.go_on(saved, afresh(training.trainer, found), retried=bool(overrides or found))
+            training.go_on(saved, found, retried=bool(overrides or found))
             directory.write_spec(specs.dump(spec))
             directory.write_environment({**environment, "resumed": [*environment.get("resumed", []), now]})
             return training.fit()
@@ -208,7 +222,7 @@ def latest_of(spec: Spec, /, *, runs: str | Path = "runs") -> RunDirectory | Non
         DataError: its data cannot be used.
     """
     spec = specs.without_sweep(spec)
-    text = specs.dump(build.resolve(spec, build.open_data(spec)))
+    text = specs.dump(build.resolve(spec, build.open_data(spec), runs=runs))
     for directory in reversed(listing(Path(runs))):
         with suppress(StoreError):
             if directory.summary().get("name") == spec.name and directory.spec_text() == text:
@@ -225,6 +239,7 @@ class _Training:
         spec: Spec,
         data: Data,
         built: Built,
+        placement: Placement,
         observers: Sequence[Hook],
         trackers: Sequence[Tracker],
         *,
@@ -236,25 +251,29 @@ class _Training:
         self.test = test
         self.remarks: list[str] = []
         self.recorder = Recorder(directory, spec, built, data, trackers)
-        self.trainer = Trainer(built, *self.recorder.hooks(), *observers)
+        self._placement = placement
+        self._stages = build.stages(spec, built.model)
+        self._watching = [*self.recorder.hooks(), *observers]
+        self.trainer = Trainer(built, *self._watching)
         self._on_divergence = spec.training.on_divergence
         self._start = copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
 
-    def go_on(self, found: tuple[State, Path] | None, reset: set[str], *, retried: bool) -> None:
+    def go_on(self, saved: tuple[State, Path] | None, changed: Sequence[Change], *, retried: bool) -> None:
         """Take training to a checkpoint, or to the start where there is none.
 
         Args:
-            found: the checkpoint and where it lies.
-            reset: states of training that start afresh.
+            saved: the checkpoint and where it lies.
+            changed: what is different from here on.
             retried: whether a training that has come to its end shall go on.
         """
-        trainer = self.trainer
-        if found is None:
+        if saved is None:
             self.remarks.append("there is no checkpoint yet: training starts over")
-            self.recorder.go_on(trainer, {}, None)
+            self.recorder.go_on(self.trainer, {}, None)
             return
-        checkpoint, path = found
-        restore(trainer, checkpoint["training"], path, reset=reset)
+        checkpoint, path = saved
+        self._enter(stage_of(checkpoint["training"]))
+        trainer = self.trainer
+        restore(trainer, checkpoint["training"], path, reset=afresh(trainer, changed))
         if retried:
             trainer.stop_reason = None
         self.recorder.go_on(trainer, checkpoint["record"], path)
@@ -293,6 +312,37 @@ class _Training:
             recorder.close()
 
     def _fit(self) -> Fit:
+        """Fit stage by stage."""
+        while True:
+            fit = self._fit_stage()
+            done = self.trainer.stage
+            if self.trainer.for_good or done in (0, len(self._stages)):
+                return fit
+            if fit.stop_reason is not None:
+                self.recorder.log(f"stage {done} ends with epoch {fit.epochs}: {fit.stop_reason}")
+            self._enter(done + 1, after=self.trainer)
+            self.recorder.log(f"stage {done + 1} begins")
+            # From here on a divergence leads back to the beginning of the stage, and not to the one before.
+            self.recorder.save(self.trainer)
+
+    def _enter(self, number: int, *, after: Trainer | None = None) -> None:
+        """Build another stage, unless training is in it.
+
+        Args:
+            number: of the stage, from 1; 0 where training is not divided.
+            after: the stage before, at its end; None where a checkpoint will say what there is to know of it.
+
+        Raises:
+            StoreError: there is no such stage, so that a checkpoint does not belong to this experiment.
+        """
+        if number == self.trainer.stage:
+            return
+        if not 1 <= number <= len(self._stages):
+            raise StoreError(f"{self.directory.path} was left in stage {number}, and the experiment has no such stage")
+        built = build.at_stage(self.spec, self._placement, self.trainer.built, self._stages[number - 1])
+        self.trainer = Trainer(built, *self._watching, after=after)
+
+    def _fit_stage(self) -> Fit:
         """Fit; where training diverges, go back and try again with a lower rate, if and as often as was asked for."""
         while True:
             try:
@@ -311,13 +361,15 @@ class _Training:
     def _go_back(self, error: DivergedError, lr_factor: float) -> None:
         """Go to the last state from which training did not diverge at once, and lower the learning rate."""
         retries = self.trainer.retries + 1
-        state, record, good = self._start, {}, None
+        state, record, good = (self._start if self.trainer.stage < 2 else None), {}, None
         # Where none can be read, of which there were warnings, the start is still known.
         with suppress(StoreError):
             for checkpoint, path in readable(self.directory, self.trainer.built.device):
-                if checkpoint["training"]["progress"]["step"] < error.step - 1:
+                if self._may_go_back_to(checkpoint["training"], error.step):
                     state, record, good = checkpoint["training"], checkpoint["record"], path
                     break
+        if state is None:
+            raise error
         self.trainer.load_state_dict(copied(state))
         self.recorder.go_on(self.trainer, record, good)
         earlier, self.trainer.retries = self.trainer.retries, retries
@@ -328,6 +380,13 @@ class _Training:
         self.remarks.append(remark)
         self.recorder.log(remark)
 
+    def _may_go_back_to(self, state: State, diverged: int) -> bool:
+        """Whether a state is of the present stage, and either its first or one from which training did not diverge."""
+        step, trainer = state["progress"]["step"], self.trainer
+        if stage_of(state) != trainer.stage:
+            return False
+        return bool(step < diverged - 1 or (trainer.stage > 1 and step == trainer.steps_before))
+
 
 def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], data: Data) -> None:
     if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
@@ -337,11 +396,11 @@ def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], 
         )
 
 
-def _build(spec: Spec, data: Data, placement: Placement, *, test: bool) -> Built:
+def _build(spec: Spec, data: Data, placement: Placement, *, test: bool, restored: bool = False) -> Built:
     """Build an experiment, and see that what is to be measured at its end is there."""
     if placement.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(placement.device)
-    built = build.build(spec, data, placement)
+    built = build.build(spec, data, placement, restored=restored)
     if test:
         build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
     return built
@@ -385,7 +444,9 @@ def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> 
     device = placement.device
     return {
         **describe_environment(),
-        "identity": identity(spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files()),
+        "identity": identity(
+            spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files(), reused=build.digest(spec)
+        ),
         "plugins": loaded_files(),
         "torch_build": torch.__version__,
         "device": str(device),
@@ -396,6 +457,7 @@ def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> 
         "step_strategy": {
             "parameters": "flat" if isinstance(built.parameters, FlatParameters) else "by tensor",
             "compiled": placement.compile,
+            **({} if built.upper is None else {"cached": True}),
         },
         "data": {
             "dataset": spec.data.dataset.name,

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from typing_extensions import override
 
 from dnntrain import build
 from dnntrain import spec as specs
+from dnntrain.checkpoints import Best, read_best
 from dnntrain.diagnostics.uncertainty import MonteCarlo, predicted
-from dnntrain.errors import NewerError, StoreError
+from dnntrain.errors import StoreError
 from dnntrain.parts.datasets.inputs import read_inputs
 from dnntrain.parts.transforms import Standardize
 from dnntrain.placement import place, settings
-from dnntrain.registry import Positive, PositiveInt
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory, find
 from dnntrain.training.tally import evaluate as measure
 
-CHECKPOINT_SCHEMA: Final = 1
 EVALUATION_BATCH: Final = 1024
 
 _logger = logging.getLogger("dnntrain")
@@ -47,7 +41,7 @@ class Trained(nn.Module):
         kind: what the outputs are for: `classes`, `binary` (one logit) or `values`.
     """
 
-    def __init__(self, spec: Spec, best: _Best) -> None:
+    def __init__(self, spec: Spec, best: Best) -> None:
         super().__init__()
         self.spec = spec
         self.classes: tuple[str, ...] | None = None if best.classes is None else tuple(best.classes)
@@ -205,77 +199,9 @@ def _spec_of(directory: RunDirectory, device: str | None) -> Spec:
 
 
 def _load(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
-    path = directory.checkpoint(directory.BEST)
-    if not path.exists():
-        raise StoreError(f"{directory.path} has no best checkpoint: no epoch was finished with a finite metric")
-    checkpoint = read_checkpoint(path, torch.device("cpu"))
+    best = read_best(directory)
     try:
-        return Trained(spec, _Best.model_validate(checkpoint)).to(device)
-    except ValidationError as error:
-        wrong = ", ".join(sorted({str(each["loc"][0]) for each in error.errors()}))
-        raise StoreError(
-            f"{path} is no checkpoint of a best epoch: it lacks {wrong}, or has something else there"
-        ) from error
+        return Trained(spec, best).to(device)
     except RuntimeError as error:
+        path = directory.checkpoint(directory.BEST)
         raise StoreError(f"{path} does not belong to the experiment beside it: {error}") from error
-
-
-class _Scaling(BaseModel):
-    """The state of `Standardize`."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
-
-    scale: Tensor
-    shift: Tensor
-
-
-class _Best(BaseModel):
-    """What the checkpoint of the best epoch holds of a trained network."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
-
-    model: dict[str, Tensor]
-    prepare: _Scaling
-    shape: list[PositiveInt]
-    outputs: PositiveInt
-    classes: list[str] | None
-    epoch: PositiveInt
-    # The first checkpoints did not say; all pictures but those of `digits` go up to 255.
-    full_scale: Positive = 255.0
-
-
-# What torch.load and zipfile raise for damaged files, beside errors of their own.
-_UNREADABLE: Final = (
-    *(OSError, RuntimeError, EOFError, KeyError, IndexError, AttributeError, ValueError, TypeError),
-    *(zlib.error, struct.error),
-)
-
-
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are accepted.
-
-    Raises:
-        StoreError: it is damaged.
-        NewerError: it was written by a newer dnntrain.
-    """
-    try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-        if damaged is not None:
-            raise StoreError(f"the checkpoint {path} is damaged: {damaged} is not what was written")
-        checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except zipfile.BadZipFile as error:
-        raise StoreError(f"the checkpoint {path} is damaged or no checkpoint at all: {error}") from error
-    except pickle.UnpicklingError as error:
-        raise StoreError(
-            f"refused to read the checkpoint {path}: it holds more than tensors and plain values, and loading it could "
-            "run code"
-        ) from error
-    except _UNREADABLE as error:
-        raise StoreError(f"cannot read the checkpoint {path}: {error}") from error
-    schema = checkpoint.get("schema") if isinstance(checkpoint, dict) else None
-    if type(schema) is not int or schema < 1:
-        raise StoreError(f"the checkpoint {path} is damaged: it has no schema number")
-    if schema > CHECKPOINT_SCHEMA:
-        raise NewerError(f"{path} was written by a newer dnntrain (checkpoint schema {schema}); upgrade to read it")
-    return checkpoint

@@ -13,11 +13,11 @@ from typing import Any, Final
 import torch
 from typing_extensions import override
 
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.run import RunRecord, resume, train
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.state import copied, differences
 

@@ -19,7 +19,7 @@ LAYERS = [
     {"store", "training"},
     {"parts"},
     {"spec"},
-    {"placement"},
+    {"placement", "checkpoints"},
     {"build"},
     {"diagnostics"},
     {"trained", "tracking"},

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import dnntrain
+from dnntrain.checkpoints import CHECKPOINT_SCHEMA
 from dnntrain.store import SCHEMA, RunDirectory
-from dnntrain.trained import CHECKPOINT_SCHEMA
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASED = sorted(FIXTURES.glob("schema_*"))

@@ -13,11 +13,11 @@ import torch
 
 import dnntrain
 from dnntrain import spec
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import DataError, DivergedError, Interrupted, LockedError, NewerError, StoreError, UsageError
 from dnntrain.resuming import latest, pinned, unlike
 from dnntrain.run import latest_of
 from dnntrain.store import RunDirectory
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.state import copied, differences
 

@@ -15,10 +15,10 @@ import torch
 
 import dnntrain
 from dnntrain import spec, yamltext
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import DataError, DivergedError, SpecError, StoreError, UsageError
 from dnntrain.run import latest_of
 from dnntrain.store import RunDirectory
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.hooks import Hook, RunView
 
 TIMES = {"seconds", "samples_per_second"}

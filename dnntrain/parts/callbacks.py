@@ -40,8 +40,9 @@ class EarlyStopping(Hook):
 
     @override
     def on_epoch_end(self, run: RunView, /) -> None:
-        if run.epoch > self._warmup and self._patience.runs_out(run):
-            run.stop(f"early stopping: {run.monitor.metric} did not improve for {self._patience.waited} epochs")
+        if run.epoch - run.epochs_before > self._warmup and self._patience.runs_out(run):
+            reason = f"early stopping: {run.monitor.metric} did not improve for {self._patience.waited} epochs"
+            run.stop(reason, stage=True)
 
     @override
     def on_fit_end(self, run: RunView, /) -> None:
@@ -81,7 +82,7 @@ def early_stopping(
     restore_best: bool = True,
     warmup: NonNegativeInt = 0,
 ) -> Hook:
-    """Stop when the monitored metric no longer improves.
+    """Stop when the monitored metric no longer improves; in a training of several stages, go on to the next one.
 
     Args:
         patience: epochs in a row without improvement after which training stops.

@@ -28,7 +28,7 @@ Kernels = Mapping[str, nn.Parameter]
 
 
 def matching(kernels: Kernels, layers: Patterns) -> list[Tensor]:
-    """Return the kernels of the layers whose names match.
+    """Return the kernels of the layers whose names match, but for those that are frozen.
 
     Args:
         kernels: by the names of their layers.
@@ -38,7 +38,7 @@ def matching(kernels: Kernels, layers: Patterns) -> list[Tensor]:
         UsageError: a pattern matches no layer.
     """
     check_matches(kernels, layers, kind="layer with weights")
-    return [kernel for name, kernel in kernels.items() if matches(name, layers)]
+    return [kernel for name, kernel in kernels.items() if kernel.requires_grad and matches(name, layers)]
 
 
 class NormPenalty(Penalty):
@@ -126,14 +126,14 @@ class IncomingNorm(Constraint):
     """Rescales the incoming weights of each unit: down to `largest`, or to exactly it."""
 
     def __init__(self, weights: Sequence[Tensor], *, largest: float, exactly: bool) -> None:
-        self._weights = list(weights)
+        super().__init__(weights)
         self._largest = largest
         self._exactly = exactly
 
     @override
     @torch.no_grad()
     def apply(self) -> None:
-        for weight in self._weights:
+        for weight in self.weights:
             dims = tuple(range(1, weight.ndim))
             norms = torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
             # The small number lets a unit whose weights are all zero stay as it is.
@@ -176,13 +176,10 @@ def unit_norm(kernels: Kernels, /, *, layers: Patterns = "*") -> Constraint:
 class NonNegativeWeights(Constraint):
     """Cuts negative weights to zero."""
 
-    def __init__(self, weights: Sequence[Tensor]) -> None:
-        self._weights = list(weights)
-
     @override
     @torch.no_grad()
     def apply(self) -> None:
-        torch._foreach_clamp_min_(self._weights, 0.0)
+        torch._foreach_clamp_min_(self.weights, 0.0)
 
 
 @regularizers.register(

@@ -126,17 +126,17 @@ class AfterWarmup(Hook):
 
     @override
     def on_epoch_start(self, run: RunView, /) -> None:
-        if run.step >= self._steps:
+        if run.step - run.steps_before >= self._steps:
             self._hook.on_epoch_start(run)
 
     @override
     def on_step_end(self, run: RunView, /) -> None:
-        if run.step > self._steps:
+        if run.step - run.steps_before > self._steps:
             self._hook.on_step_end(run)
 
     @override
     def on_epoch_end(self, run: RunView, /) -> None:
-        if run.step > self._steps:
+        if run.step - run.steps_before > self._steps:
             self._hook.on_epoch_end(run)
 
     @override

@@ -47,6 +47,8 @@ def _section(form: Any, inside: Any) -> type[Options] | None:
 
     One that may be left out counts where something stands there, if it is whole with each of its keys left out.
     """
+    if typing.get_origin(form) in (tuple, list, dict):
+        return None
     for each in (form, *typing.get_args(form)):
         if isinstance(each, type) and issubclass(each, Options):
             return each if each is form or (isinstance(inside, dict) and not each.alternatives) else None

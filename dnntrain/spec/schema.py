@@ -44,6 +44,7 @@ from dnntrain.registry import (
     WordOr,
     plain,
 )
+from dnntrain.spec.reusing import ReuseSpec, StageSpec
 from dnntrain.spec.sweeping import SweepSpec
 from dnntrain.spec.values import (
     Cadence,
@@ -149,8 +150,10 @@ class DataSpec(Options):
         examples=[{"fraction": 0.1}],
     )
     limit: PositiveInt | None = Field(None, description="train on the first N samples of the training part only")
-    standardize: Literal["auto", "none", "unit", "channel", "feature"] = Field(
-        "auto", description="none, unit (x / full scale), or mean 0 and deviation 1 per channel or per feature"
+    standardize: Literal["auto", "none", "unit", "channel", "feature", "pretrained"] = Field(
+        "auto",
+        description="none, unit (x / full scale), mean 0 and deviation 1 per channel or per feature, or pretrained: as "
+        "for the layers that are reused",
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle", description="each sample once an epoch, or each class equally often, with replacement"
@@ -183,6 +186,9 @@ class ModelSpec(Options):
     )
     dropout: Annotated[tuple[Annotated[Choice, Pick(dropouts)], ...], OneOrMore()] = Field(
         (), description="one, a list of them, or none"
+    )
+    reuse: ReuseSpec | None = Field(
+        None, description="layers from another run or a file", examples=[{"from": "transfer_fashion_a"}]
     )
 
 
@@ -227,7 +233,19 @@ class RetrySpec(Options):
 class TrainingSpec(Options):
     """The training loop."""
 
-    epochs: PositiveInt = Field(20, description="passes over the training part")
+    epochs: PositiveInt = Field(
+        20, description="passes over the training part; those of all stages where there are any"
+    )
+    stages: Annotated[tuple[StageSpec, ...], Field(strict=False)] = Field(
+        (),
+        description="parts of training, one after the other, with layers frozen and rates of their own",
+        examples=[[{"epochs": 4, "freeze": "reused"}, {"epochs": 16, "unfreeze": "all", "lr": 1e-4}]],
+    )
+    cache_frozen: Annotated[bool | Auto, WordOr(("auto",), bool)] = Field(
+        "auto",
+        description="compute the outputs of the lower layers once where they are frozen and nothing below is random; "
+        "auto: where they fit into memory",
+    )
     monitor: Annotated[MonitorSpec | Auto, WordOr(("auto",), Monitor)] = Field(
         "auto",
         description="decides the best epoch; auto: valid/loss, or train/loss without validation",
@@ -257,6 +275,23 @@ class TrainingSpec(Options):
     compile: Annotated[bool | Auto, WordOr(("auto",), bool)] = Field(
         "auto", description="compile the model with torch.compile; auto: no"
     )
+
+    @model_validator(mode="after")
+    def _of_all_stages(self) -> TrainingSpec:
+        planned = sum(stage.epochs for stage in self.stages)
+        if planned and "epochs" not in self.model_fields_set:
+            object.__setattr__(self, "epochs", planned)
+        elif planned and self.epochs > planned:
+            raise PydanticCustomError(
+                "stages",
+                "there are {epochs} epochs, but the stages come to {planned}",
+                {
+                    "epochs": self.epochs,
+                    "planned": planned,
+                    "hint": "leave training.epochs out, or make a stage longer",
+                },
+            )
+        return self
 
 
 # The fields below have the names of their families, which they would hide in their own types.

@@ -164,7 +164,9 @@ class Plan:
         spec = self.experiment(self.point(of), Repetition(stretch.seed, stretch.fold))
         data = self._open(spec)
         resolved = build.resolve(spec, data)
-        found = identities.identity(resolved, fingerprint=data.arrays.fingerprint, plugins=self.plugins)
+        found = identities.identity(
+            resolved, fingerprint=data.arrays.fingerprint, plugins=self.plugins, reused=build.digest(resolved)
+        )
         return resolved, found
 
     def _open(self, spec: Spec) -> build.Data:

@@ -335,7 +335,7 @@ def _fitting(seconds: float, one_s: float, at_once: int, most: int) -> int:
 
 
 def _epoch(trainer: Trainer, clock: Callable[[], float]) -> _Epoch:
-    trainer.epochs = trainer.epoch + 1
+    trainer.built.epochs = trainer.epoch + 1
     trainer.stop_reason = None
     started = clock()
     trainer.fit()

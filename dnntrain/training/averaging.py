@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,8 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
 from dnntrain import interruption
-from dnntrain.training.batches import Batches, Examples
+from dnntrain.training.batches import Batches
+from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook
+from dnntrain.training.state import copied
 from dnntrain.training.stepper import autocast
 
 
@@ -47,20 +51,17 @@ class Average(Hook):
         """Return the average as a state dict of the model; None before anything was taken in."""
         return self._weights if self.count else None
 
-    def settle(self, model: nn.Module, examples: Examples, *, batch_size: int, precision: str) -> None:
+    def settle(self, built: Built) -> None:
         """Bring the statistics of the average in line with its weights, where they are to be measured.
 
         Args:
-            model: holds the average; its statistics change too.
-            examples: what they are measured on.
-            batch_size: samples in a batch.
-            precision: number format of the forward pass.
+            built: what is trained; its model holds the average, and its statistics change too.
 
         Raises:
             Interrupted: a signal asked for the end; the average has not changed.
         """
         if self.remeasures and self.count:
-            self._weights.update(measure_statistics(model, examples, batch_size=batch_size, precision=precision))
+            self._weights.update(measure_statistics(built))
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -71,20 +72,39 @@ class Average(Hook):
         self.count, self._weights = state["count"], dict(state["weights"])
 
 
+@contextmanager
+def averaged(built: Built, average: Average | None) -> Iterator[None]:
+    """Put the average of the weights into a model for a while, where one is kept, and settle its statistics.
+
+    Args:
+        built: what is trained.
+        average: of its weights, or None.
+    """
+    weights = None if average is None else average.weights()
+    if average is None or weights is None:
+        yield
+        return
+    own = copied(built.model.state_dict())
+    built.model.load_state_dict(weights)
+    try:
+        average.settle(built)
+        yield
+    finally:
+        built.model.load_state_dict(own)
+
+
 @torch.no_grad()
-def measure_statistics(model: nn.Module, examples: Examples, *, batch_size: int, precision: str) -> dict[str, Tensor]:
-    """Measure the running statistics of batch normalization at the present weights, in one pass over the data.
+def measure_statistics(built: Built) -> dict[str, Tensor]:
+    """Measure the running statistics of batch normalization at the present weights, in one pass over the training part.
 
     Each is the mean over the batches, weighted by their sizes, of what a training step would see. Everything but these
     layers is in evaluation mode, and nothing is drawn from the generators of the process: samples come unchanged, in an
     order that is always the same. It is a shuffled one, since a file may hold one class after the other, and the
-    statistics of batches of one class are not those of the data.
+    statistics of batches of one class are not those of the data. A last batch of a single sample joins the one before.
 
     Args:
-        model: its statistics and their counters are overwritten; modes and momenta are put back.
-        examples: what they are measured on.
-        batch_size: samples in a batch; a last one of a single sample joins the batch before.
-        precision: number format of the forward pass.
+        built: what is trained; the statistics and their counters are overwritten, but for those of frozen layers; modes
+            and momenta are put back.
 
     Returns:
         copies of the statistics, by their names in the model's state; none where the model has no such layers.
@@ -92,27 +112,28 @@ def measure_statistics(model: nn.Module, examples: Examples, *, batch_size: int,
     Raises:
         Interrupted: a signal asked for the end.
     """
+    model, examples, order = built.passed, built.train.examples, torch.Generator().manual_seed(0)
     norms = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
+        if isinstance(module, _BatchNorm) and module.track_running_stats and module not in built.held
     }
     if not norms:
         return {}
     momenta = {norm: norm.momentum for norm in norms.values()}
     modes = {module: module.training for module in model.modules()}
-    seen, order = 0, torch.Generator().manual_seed(0)
+    seen = 0
     try:
         model.eval()
         for norm in norms.values():
             norm.reset_running_stats()
             norm.train()
-        for ((x, _),) in Batches(examples, batch_size=batch_size, generator=order).epoch():
+        for ((x, _),) in Batches(examples, batch_size=built.evaluation_batch, generator=order).epoch():
             interruption.check()
             seen += len(x)
             for norm in norms.values():
                 norm.momentum = len(x) / seen
-            with autocast(examples.device, precision):
+            with autocast(built.device, built.precision):
                 model(x)
     finally:
         for norm, momentum in momenta.items():

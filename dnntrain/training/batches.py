@@ -35,6 +35,14 @@ class Examples:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def source(self) -> Examples:
+        """The samples as the data set has them: these."""
+        return self
+
+    def ready(self) -> None:
+        """Do what has to be done once before the first sample can be taken."""
+
     def take(self, positions: Tensor) -> Batch:
         """Gather the samples at these positions of this part as one prepared batch on `device`."""
         x, y = self.gather(positions)
@@ -52,6 +60,7 @@ class Examples:
 
     def slices(self, size: int) -> Iterator[Batch]:
         """Yield all samples in order, `size` at a time."""
+        self.ready()
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
             yield self.take(torch.arange(start, stop, device=self.index.device))
@@ -154,6 +163,7 @@ class Batches:
 
     def epoch(self) -> Iterator[list[Batch]]:
         """Yield the batches of each optimizer step; of an epoch left in the middle, those that were still to come."""
+        self.examples.ready()
         self._generator.set_state(self._epoch_start)
         positions = self._positions = self._order(self._generator).to(self.examples.index.device)
         for step in self.steps[self._position :]:

@@ -61,7 +61,7 @@ class Built:
         parameters: what the optimizer updates.
         optimizer: updates `parameters`.
         schedule: learning-rate factor and momentum of each step.
-        epochs: how many passes over the training part.
+        epochs: how many passes over the training part, in this stage.
         monitor: what decides the best epoch.
         device: where the work is done.
         precision: number format of the forward pass.
@@ -72,6 +72,11 @@ class Built:
         constraints: what the weights meet after every step.
         hooks: work beside the loop by the name of its state, in the order of being called.
         compiled: the model as it is called in training; differs from `model` when it was compiled.
+        stage: which part of training this is, from 1; 0 where it is not divided.
+        later_epochs: passes that are planned for the stages after this one.
+        held: normalizations whose running statistics stay as they are, since their layers are frozen.
+        upper: the part of the model that samples still have to pass, where `train` and `valid` give the outputs of the
+            part below; None for the whole model.
     """
 
     model: nn.Module
@@ -93,3 +98,12 @@ class Built:
     constraints: Sequence[Constraint] = ()
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     compiled: Callable[[Tensor], Tensor] | None = None
+    stage: int = 0
+    later_epochs: int = 0
+    held: Sequence[nn.Module] = ()
+    upper: nn.Module | None = None
+
+    @property
+    def passed(self) -> nn.Module:
+        """What the samples of `train` and `valid` have to pass to become outputs."""
+        return self.model if self.upper is None else self.upper

@@ -33,14 +33,36 @@ class Monitor:
         return value < best - by if self.mode == "min" else value > best + by
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a training came to.
+
+    Attributes:
+        epochs: whole epochs trained, over all restarts and stages.
+        step: optimizer steps taken.
+        best_epoch: the epoch with the best monitored metric, or None where it never was a number.
+        best_row: the metrics of that epoch.
+        last_row: the metrics of the last epoch.
+        stop_reason: why training, or its present stage, ended early; or None.
+    """
+
+    epochs: int
+    step: int
+    best_epoch: int | None
+    best_row: Row
+    last_row: Row
+    stop_reason: str | None
+
+
 class RunView(Protocol):
     """What a hook sees of a running training, and what it may ask for.
 
     Attributes:
         model: the network.
         epoch: the current epoch, from 1.
-        epochs: how many are planned.
         step: optimizer steps taken.
+        epochs_before: epochs trained before the present stage; 0 where training is not divided.
+        steps_before: optimizer steps taken before it.
         steps_per_epoch: optimizer steps in an epoch.
         epoch_step: optimizer steps taken in this epoch.
         row: the metrics of the current epoch; complete in `on_epoch_end`.
@@ -54,8 +76,9 @@ class RunView(Protocol):
 
     model: nn.Module
     epoch: int
-    epochs: int
     step: int
+    epochs_before: int
+    steps_before: int
     steps_per_epoch: int
     epoch_step: int
     row: Row
@@ -67,11 +90,20 @@ class RunView(Protocol):
     best_weights: dict[str, Tensor] | None
 
     @property
+    def epochs(self) -> int:
+        """How many epochs are planned, those of later stages included."""
+
+    @property
     def train_loss(self) -> float | None:
         """Mean training loss of this epoch, as of the last look at the device."""
 
-    def stop(self, reason: str) -> None:
-        """Ask for the end of training after the current step."""
+    def stop(self, reason: str, *, stage: bool = False) -> None:
+        """Ask for the end of training after the current step.
+
+        Args:
+            reason: why.
+            stage: where training is divided into stages, end the present one alone.
+        """
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate of all that follows."""
@@ -100,7 +132,7 @@ class Hook:
     stops_on_divergence = False
 
     def on_fit_start(self, run: RunView, /) -> None:
-        """Training starts, or goes on from a saved state."""
+        """Training, or a stage of it, starts, or goes on from a saved state."""
 
     def on_epoch_start(self, run: RunView, /) -> None:
         """An epoch starts."""
@@ -115,7 +147,7 @@ class Hook:
         """Training ends within an epoch, which is not measured, or is interrupted; it can go on from here."""
 
     def on_fit_end(self, run: RunView, /) -> None:
-        """Training is over, whether it ran through or was stopped early; not so where a signal or an error ended it."""
+        """Training, or a stage of it, is over, run through or stopped early; not called after a signal or an error."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the hook must remember over a restart, as tensors and plain values."""
@@ -174,6 +206,11 @@ class TimeLimit(Hook):
     def on_step_end(self, run: RunView, /) -> None:
         if self._spent + self._clock() - self._since >= self._seconds:
             run.stop(f"time limit of {self._seconds:g} s")
+
+    @override
+    def on_fit_end(self, run: RunView, /) -> None:
+        now = self._clock()
+        self._spent, self._since = self._spent + now - self._since, now
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -55,7 +55,14 @@ class GradientNoise(ABC):
 
 
 class Constraint(ABC):
-    """A condition that the weights meet after every optimizer step."""
+    """A condition that the weights meet after every optimizer step.
+
+    Args:
+        weights: what has to meet it.
+    """
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        self.weights: list[Tensor] = list(weights)
 
     @abstractmethod
     def apply(self) -> None:

@@ -77,7 +77,7 @@ class Stepper:
     """
 
     def __init__(self, built: Built) -> None:
-        self._model = built.compiled or built.model
+        self._model = built.compiled or built.passed
         self._loss = built.loss
         self._parameters = built.parameters
         self._optimizer = built.optimizer
@@ -96,7 +96,7 @@ class Stepper:
         """Set the learning rate, and the momentum where the schedule has one, for an optimizer step.
 
         Args:
-            step: optimizer steps taken before this one.
+            step: optimizer steps taken before this one, in this stage.
             scale: factor on top of the schedule, kept by the training state.
         """
         factor, momentum = self._schedule(step)
@@ -109,7 +109,7 @@ class Stepper:
                     group["momentum"] = momentum
 
     def rate(self, step: int, scale: float) -> float:
-        """Return the learning rate of the optimizer step that follows after `step` others; see `set_rates`."""
+        """Return the learning rate of the step that follows after `step` others of this stage; see `set_rates`."""
         return self._lr * self._schedule(step)[0] * scale
 
     def step(self, batches: list[Batch], step: int) -> Step:

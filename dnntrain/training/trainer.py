@@ -4,75 +4,59 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Tensor
 
 from dnntrain import interruption
 from dnntrain.errors import DivergedError, Interrupted
-from dnntrain.training.averaging import Average
+from dnntrain.training.averaging import Average, averaged
 from dnntrain.training.built import Built
 from dnntrain.training.divergence import MOST_OVERFLOWS, describe, explain, is_finite
-from dnntrain.training.hooks import Hook, RunView
+from dnntrain.training.hooks import Fit, Hook, Row, RunView
 from dnntrain.training.randomness import forked
 from dnntrain.training.state import Attributes, OptimizerMemory, RandomState, State, Stateful, copied
 from dnntrain.training.stepper import Stepper
 from dnntrain.training.tally import SeenStep, StepTally, evaluate
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a training came to.
-
-    Attributes:
-        epochs: whole epochs trained, over all restarts.
-        step: optimizer steps taken.
-        best_epoch: the epoch with the best monitored metric, or None where it never was a number.
-        best_row: the metrics of that epoch.
-        last_row: the metrics of the last epoch.
-        stop_reason: why training ended early, or None.
-    """
-
-    epochs: int
-    step: int
-    best_epoch: int | None
-    best_row: dict[str, float | None]
-    last_row: dict[str, float | None]
-    stop_reason: str | None
-
-
 class Trainer(RunView):
-    """Trains a built experiment, epoch by epoch.
+    """Trains a built experiment, or a stage of it, epoch by epoch.
 
     Args:
         built: model, data, optimizer and the rest.
         observers: further hooks, called after those of `built`; they watch, and their state is not part of the
             training's.
+        after: the stage before this one, at its end.
 
     Attributes:
         inside: whether training stands within an epoch that is not measured yet.
+        stage: which part of training this is, from 1; 0 where it is not divided.
+        for_good: whether the reason to stop ends all stages, not the present one alone.
         retries: how often it was taken back to an earlier state because it diverged.
         divergence: what is known of the step that ended training because its numbers were not finite, or None.
     """
 
-    def __init__(self, built: Built, *observers: Hook) -> None:
+    def __init__(self, built: Built, *observers: Hook, after: Trainer | None = None) -> None:
         self.built = built
         self.model = built.model
         self.monitor = built.monitor
         self.hooks = [*built.hooks.values(), *observers]
-        self.epoch = self.step = self.epoch_step = self.retries = 0
-        self.epochs = built.epochs
+        self.epoch: int = after.epoch if after else 0
+        self.step: int = after.step if after else 0
+        self.retries: int = after.retries if after else 0
+        self.epochs_before, self.steps_before = self.epoch, self.step
+        self.epoch_step = 0
         self.steps_per_epoch = len(built.train)
         self.inside = False
-        self.row: dict[str, float | None] = {}
-        self.best_epoch: int | None = None
-        self.best_row: dict[str, float | None] = {}
-        self.best_weights: dict[str, Tensor] | None = None
+        self.row: Row = after.row if after else {}
+        self.best_epoch: int | None = after.best_epoch if after else None
+        self.best_row: Row = after.best_row if after else {}
+        self.best_weights: dict[str, Tensor] | None = after.best_weights if after else None
         self.improved = False
         self.stop_reason: str | None = None
+        self.stage, self.for_good = built.stage, False
         self.divergence: dict[str, Any] | None = None
         self.lr_scale = 1.0
         self._overflows = 0
@@ -91,7 +75,7 @@ class Trainer(RunView):
         """
         self._call(lambda hook: hook.on_fit_start(self))
         try:
-            while (self.inside or self.epoch < self.epochs) and self.stop_reason is None:
+            while (self.inside or self.epoch < self._last_epoch) and self.stop_reason is None:
                 if not self.inside:
                     self._begin_epoch()
                 started = time.perf_counter()
@@ -100,7 +84,12 @@ class Trainer(RunView):
                     break
                 row |= self._validate()
                 row["seconds"] = time.perf_counter() - started
-                self.row = {"epoch": self.epoch, "step": self.step, **row}
+                self.row = {
+                    "epoch": self.epoch,
+                    "step": self.step,
+                    **({"stage": self.stage} if self.stage else {}),
+                    **row,
+                }
                 self.inside = False
                 self._track_best()
                 self._call(lambda hook: hook.on_epoch_end(self))
@@ -115,6 +104,15 @@ class Trainer(RunView):
             self.model.load_state_dict(self.weights())
         self._call(lambda hook: hook.on_fit_end(self))
         return Fit(self.epoch - self.inside, self.step, self.best_epoch, self.best_row, self.row, self.stop_reason)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are planned, those of later stages included."""
+        return self._last_epoch + self.built.later_epochs
+
+    @property
+    def _last_epoch(self) -> int:
+        return self.epochs_before + self.built.epochs
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
@@ -131,8 +129,10 @@ class Trainer(RunView):
         """Take the steps of an epoch that are still to come; return the figures of all, measured in training mode."""
         started, first = time.perf_counter(), self.epoch_step
         self.model.train()
+        for norm in self.built.held:
+            norm.eval()
         for batches in self.built.train.epoch() if first < self.steps_per_epoch else ():
-            self._stepper.set_rates(self.step, self.lr_scale)
+            self._stepper.set_rates(self.step - self.steps_before, self.lr_scale)
             done = self._stepper.step(batches, self.step)
             self.step += 1
             self.epoch_step += 1
@@ -152,7 +152,7 @@ class Trainer(RunView):
         return {
             **self._tally.figures("train"),
             **penalty,
-            "lr": self._stepper.rate(self.step - 1, self.lr_scale),
+            "lr": self._lr(self.step),
             "grad_norm": self._tally.grad_norm,
             "samples_per_second": samples / seconds if samples else None,
         }
@@ -168,6 +168,10 @@ class Trainer(RunView):
             if self._overflows > (MOST_OVERFLOWS if self.built.precision == "fp16" else 0):
                 return self._diverge(number, step)
 
+    def _lr(self, number: int) -> float:
+        """Return the learning rate of an optimizer step, counted from 1 over all stages."""
+        return self._stepper.rate(number - 1 - self.steps_before, self.lr_scale)
+
     def is_sound(self) -> bool:
         """Whether all numbers so far are finite; a last step can spoil weights that no loss has seen yet.
 
@@ -181,7 +185,7 @@ class Trainer(RunView):
 
     def _diverge(self, number: int, step: SeenStep) -> None:
         place = {"number": number, "epoch": self.epoch, "epoch_step": self.epoch_step - (self.step - number)}
-        report = describe(self.built, step, **place, lr=self._stepper.rate(number - 1, self.lr_scale))
+        report = describe(self.built, step, **place, lr=self._lr(number))
         if not self._stops_on_divergence:
             raise DivergedError(explain(report), step=number, report=report)
         self.divergence = report
@@ -189,11 +193,11 @@ class Trainer(RunView):
 
     def _validate(self) -> dict[str, float | None]:
         """Measure the validation part; noise drawn meanwhile does not disturb training."""
-        with forked(self.built.device), self._evaluated_weights():
+        with forked(self.built.device), averaged(self.built, self._average):
             if self.built.valid is None:
                 return {}
             return evaluate(
-                self.model,
+                self.built.passed,
                 self.built.valid,
                 loss=self.built.loss,
                 metrics=self.built.metrics,
@@ -201,23 +205,6 @@ class Trainer(RunView):
                 precision=self.built.precision,
                 prefix="valid",
             )
-
-    @contextmanager
-    def _evaluated_weights(self) -> Iterator[None]:
-        """Put the average of the weights into the model for a while, where one is kept, and settle its statistics."""
-        if self._average is None or not self._average.count:
-            yield
-            return
-        own = copied(self.model.state_dict())
-        self.model.load_state_dict(self.weights())
-        built = self.built
-        try:
-            self._average.settle(
-                self.model, built.train.examples, batch_size=built.evaluation_batch, precision=built.precision
-            )
-            yield
-        finally:
-            self.model.load_state_dict(own)
 
     def _track_best(self) -> None:
         """Note whether this epoch is the best so far, and keep its weights if someone will want them."""
@@ -239,9 +226,10 @@ class Trainer(RunView):
         """Mean training loss of this epoch, as of the last look at the device."""
         return self._tally.loss
 
-    def stop(self, reason: str) -> None:
-        """Ask for the end of training after the current step; the first reason counts."""
+    def stop(self, reason: str, *, stage: bool = False) -> None:
+        """Ask for the end of training, or of its present stage, after the current step; the first reason counts."""
         self.stop_reason = self.stop_reason or reason
+        self.for_good = self.for_good or not stage
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate of all that follows."""
@@ -259,6 +247,7 @@ class Trainer(RunView):
 
     def components(self) -> dict[str, Stateful]:
         """Return everything that has a state, by name: what a checkpoint holds, and all of it."""
+        stage = ("stage", "epochs_before", "steps_before", "for_good")
         progress = ("epoch", "step", "epoch_step", "inside", "row", "stop_reason", "retries", "_overflows")
         return {
             "progress": Attributes(self, *progress),
@@ -270,6 +259,7 @@ class Trainer(RunView):
             "tally": self._tally,
             "best": Attributes(self, "best_epoch", "best_row", "best_weights"),
             **self.built.hooks,
+            **({"stage": Attributes(self, *stage)} if self.stage else {}),
             "random": RandomState(self.built.device),
         }
 

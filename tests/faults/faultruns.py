@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.store import RunDirectory
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.state import differences
 from dnntrain.verifying import TIMES
 

@@ -1,4 +1,4 @@
-"""Stopped and resumed, experiments end the same: stops, optimizers, schedules, precisions and noise, by pairs."""
+"""Stopped and resumed, experiments end the same: stops, stages, optimizers, schedules, precisions, noise, by pairs."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ AXES: dict[str, dict[str, Any]] = {
     },
     "precision": {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"},
     "accumulate": {"1": 1, "3": 3},
+    "stages": {
+        "undivided": [],
+        "frozen, then not": [
+            {"epochs": 1, "freeze": 1, "lr": 0.02},
+            {"epochs": 2, "unfreeze": "all", "layer_decay": 0.5},
+        ],
+        "ever more": [{"epochs": 1, "freeze": "all_but_output"}, {"epochs": 1}, {"epochs": 1, "unfreeze": 1}],
+    },
     "noise": {
         "dropout": {"model": {"dropout": {"name": "dropout", "rate": 0.3}}},
         "rrelu": {"model": {"activation": "rrelu"}},
@@ -73,12 +81,13 @@ def experiment(case: Case) -> spec.Spec:
     chosen = {axis: AXES[axis][value] for axis, value in zip(AXES, case, strict=True)}
     tree: dict[str, dict[str, Any]] = {
         "data": {"dataset": "digits", "limit": 100, "batch_size": 32 if chosen["accumulate"] == 1 else 9},
-        "model": {"architecture": {"name": "mlp", "hidden": [8]}},
+        "model": {"architecture": {"name": "mlp", "hidden": [8, 8]}, "normalization": "batch"},
         "training": {
             "epochs": EPOCHS,
             "threads": 1,
             "precision": chosen["precision"],
             "accumulate": chosen["accumulate"],
+            "stages": chosen["stages"],
         },
     }
     for section, options in chosen["noise"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,8 @@ from dnntrain.parts.averages import averages
 from dnntrain.placement import place
 from dnntrain.training import averaging
 from dnntrain.training.averaging import Average, measure_statistics
-from dnntrain.training.batches import Examples
+from dnntrain.training.batches import Batches, Examples
+from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.state import copied
 from dnntrain.training.trainer import Trainer
@@ -200,17 +202,19 @@ def test_the_statistics_are_measured_at_every_epoch_that_is_averaged() -> None:
         torch.testing.assert_close(running.double(), expected, rtol=1e-4, atol=1e-5)
 
 
-def network_and_examples(n: int = 13) -> tuple[nn.Sequential, Examples]:
+def network_and_examples(n: int = 13, precision: str = "fp32") -> tuple[nn.Sequential, Examples, Built]:
     model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Dropout(0.5))
     examples = Examples(torch.randn(n, 3) * 2 + 1, torch.zeros(n), torch.arange(n), nn.Identity(), torch.device("cpu"))
     model[1].running_mean.fill_(torch.nan)
-    return model, examples
+    built: Any = prepared("swa").built
+    batches = Batches(examples, batch_size=4, generator=torch.Generator())
+    return model, examples, replace(built, model=model, train=batches, evaluation_batch=4, precision=precision)
 
 
 def test_each_batch_counts_by_its_size_and_none_has_a_single_sample() -> None:
-    model, examples = network_and_examples()
+    model, examples, built = network_and_examples()
     before = torch.get_rng_state()
-    found = measure_statistics(model, examples, batch_size=4, precision="fp32")
+    found = measure_statistics(built)
     assert torch.equal(torch.get_rng_state(), before)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(0))
     z = (examples.x[order] @ model[0].weight.detach().T).numpy()
@@ -220,17 +224,17 @@ def test_each_batch_counts_by_its_size_and_none_has_a_single_sample() -> None:
     variance = np.average([cut.var(axis=0, ddof=1) for cut in cuts], axis=0, weights=sizes)
     np.testing.assert_allclose(found["1.running_mean"], mean, rtol=1e-5)
     np.testing.assert_allclose(found["1.running_var"], variance, rtol=1e-5)
-    again = measure_statistics(model, examples, batch_size=4, precision="fp32")
+    again = measure_statistics(built)
     assert all(torch.equal(found[name], again[name]) for name in found)
 
 
 def test_measuring_leaves_modes_and_momenta_alone() -> None:
-    model, examples = network_and_examples()
+    model, _, built = network_and_examples(precision="bf16")
     model[2].eval()
-    measure_statistics(model, examples, batch_size=4, precision="bf16")
+    measure_statistics(built)
     assert [module.training for module in model] == [True, True, False]
     assert model[1].momentum == 0.1
-    assert measure_statistics(nn.Linear(3, 2), examples, batch_size=4, precision="fp32") == {}
+    assert measure_statistics(replace(built, model=nn.Linear(3, 2))) == {}
 
 
 def test_an_interruption_of_the_measurement_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

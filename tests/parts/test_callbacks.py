@@ -13,10 +13,11 @@ class Run(SimpleNamespace):
     """As much of a run as callbacks look at."""
 
     def __init__(self, mode: str = "min") -> None:
-        super().__init__(monitor=Monitor("valid/loss", mode), row={}, epoch=0, reason=None, restored=0)
+        super().__init__(monitor=Monitor("valid/loss", mode), row={}, epoch=0, epochs_before=0, reason=None, restored=0)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, stage: bool = False) -> None:
         self.reason = self.reason or reason
+        self.of_a_stage = stage
 
     def restore_best(self) -> None:
         self.restored += 1

@@ -231,7 +231,7 @@ class Run(SimpleNamespace):
     """As much of a run as a schedule that reacts to a metric looks at."""
 
     def __init__(self, mode: str = "min") -> None:
-        super().__init__(monitor=Monitor("valid/loss", mode), row={}, scale=1.0, step=0)
+        super().__init__(monitor=Monitor("valid/loss", mode), row={}, scale=1.0, step=0, steps_before=0)
 
     def scale_lr(self, factor: float) -> None:
         self.scale *= factor

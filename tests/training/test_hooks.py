@@ -69,8 +69,9 @@ class Clock:
 class Stoppable:
     reason: str | None = None
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, stage: bool = False) -> None:
         self.reason = reason
+        self.of_a_stage = stage
 
 
 def test_time_runs_from_the_start_of_the_fit() -> None:

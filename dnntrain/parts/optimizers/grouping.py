@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,14 @@ from dnntrain.parts.layers import check_matches, matches, table_weights
 from dnntrain.parts.optimizers.base import Group, Groups
 
 
-def grouped(model: nn.Module, groups: Sequence[Group], *, decay: float | None) -> Groups:
+def grouped(
+    model: nn.Module,
+    groups: Sequence[Group],
+    *,
+    decay: float | None,
+    lr: float = 1.0,
+    factors: Mapping[str, float] | None = None,
+) -> Groups:
     """Divide the trainable parameters of a model into what a torch optimizer takes.
 
     Decay, where there is any, is for kernels: biases and the parameters of normalization layers, which have one
@@ -23,13 +30,15 @@ def grouped(model: nn.Module, groups: Sequence[Group], *, decay: float | None) -
         model: the network.
         groups: layers with options of their own; the first that matches a layer has it.
         decay: the optimizer's weight decay; None where it has none.
+        lr: the optimizer's learning rate.
+        factors: what the rate of some parameters is multiplied by, by their names.
 
     Raises:
         UsageError: a pattern matches no layer, or asks for a decay that the optimizer does not have.
     """
-    layers = {name: name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    layers = {name: name.rpartition(".")[0] for name, _ in model.named_parameters()}
     tables = table_weights(model)
-    found: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
+    found: dict[tuple[int, bool, bool, float], list[nn.Parameter]] = {}
     for group in groups:
         _check(group, list(dict.fromkeys(layers.values())), decay)
     for name, p in model.named_parameters():
@@ -40,17 +49,26 @@ def grouped(model: nn.Module, groups: Sequence[Group], *, decay: float | None) -
                 spared = bool(decay) and own is None
             else:
                 spared = bool(decay if own is None else own) and p.ndim <= 1
-            found.setdefault((number, spared, p in tables), []).append(p)
-    return [_options(groups, *key, params) for key, params in sorted(found.items(), key=lambda item: item[0])]
+            factor = (factors or {}).get(name, 1.0)
+            found.setdefault((number, spared, p in tables, factor), []).append(p)
+    return [_options(groups, *key, lr, params) for key, params in sorted(found.items(), key=lambda item: item[0])]
 
 
 def _options(
-    groups: Sequence[Group], number: int, spared: bool, tables: bool, params: list[nn.Parameter]
+    groups: Sequence[Group],
+    number: int,
+    spared: bool,
+    tables: bool,
+    factor: float,
+    lr: float,
+    params: list[nn.Parameter],
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"params": params}
     if number >= 0:
         group = groups[number]
         options |= {key: getattr(group, key) for key in ("lr", "weight_decay") if getattr(group, key) is not None}
+    if factor != 1.0:
+        options["lr"] = options.get("lr", lr) * factor
     if spared:
         options["weight_decay"] = 0.0
     if tables:

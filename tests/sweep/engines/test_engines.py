@@ -21,6 +21,7 @@ import torch
 
 import dnntrain
 from dnntrain import interruption, yamltext
+from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.store import RunDirectory
 from dnntrain.sweep.engines import ray as rays
@@ -28,7 +29,6 @@ from dnntrain.sweep.engines.base import Engine, Job, Outcome
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.engines.local import Local
 from dnntrain.sweep.engines.ray import Ray
-from dnntrain.trained import read_checkpoint
 from dnntrain.training.state import differences
 from dnntrain.verifying import TIMES
 

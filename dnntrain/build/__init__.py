@@ -1,0 +1,28 @@
+"""From a `Spec` to a `Built`: the data is opened, `auto` is replaced by what it chooses, and all parts are made."""
+
+from __future__ import annotations
+
+from dnntrain.build.data import Data, open_data, outputs, part_of, standardizer, targets
+from dnntrain.build.model import build_model, laid_out
+from dnntrain.build.resolving import resolve
+from dnntrain.build.reuse import digest
+from dnntrain.build.staging import Stage
+from dnntrain.build.training import at_stage, build, loss_and_metrics, stages
+
+__all__ = [
+    "Data",
+    "Stage",
+    "at_stage",
+    "build",
+    "build_model",
+    "digest",
+    "laid_out",
+    "loss_and_metrics",
+    "open_data",
+    "outputs",
+    "part_of",
+    "resolve",
+    "stages",
+    "standardizer",
+    "targets",
+]

@@ -120,11 +120,7 @@ def train(
             made = RunDirectory.create(Path(runs), spec.name) if directory is None else RunDirectory.at(Path(directory))
             with made.lock():
                 made.write_spec(specs.dump(spec))
-                same = identity(
-                    spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files(), reused=build.digest(spec)
-                )
-                environment = {"identity": same, **_environment(spec, built, data, placement), "test": test}
-                made.write_environment(environment)
+                made.write_environment({**_environment(spec, built, data, placement), "test": test})
                 training = _Training(made, spec, data, built, placement, observers, trackers, test=test)
                 training.remarks += [] if asked.sweep is None else [_ONE_RUN]
                 return training.fit()

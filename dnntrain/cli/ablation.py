@@ -272,7 +272,7 @@ def _print_explanation(found: Explanation, metric: str, path: Path) -> None:
 
 
 def _print_place(path: Path) -> None:
-    print(visible(f"\nto look closer: dnntrain compare {path}"))
+    print(visible(f"\nto look closer: dnntrain compare {shlex.quote(str(path))}"))
 
 
 def _written(value: Any) -> str:

@@ -292,7 +292,7 @@ def _print(study: Study, result: Result) -> None:
     out.print()
     if result.best is not None:
         prose(out, f"the best configuration: {directory.path / directory.BEST}")
-    prose(out, f"{counts}; to compare them: dnntrain compare {directory.path}")
+    prose(out, f"{counts}; to compare them: dnntrain compare {shlex.quote(str(directory.path))}")
 
 
 def _ranking(result: Result) -> Table:

@@ -78,8 +78,9 @@ def test_a_sweep_ranks_and_compare_reads_it(config: Path) -> None:
 
 
 def test_the_best_file_runs_by_itself(config: Path) -> None:
-    assert call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "-q").exit_code == 0
-    sweep = only_sweep(Path("runs"))
+    shown = call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--runs-dir", "my runs").stdout
+    sweep = only_sweep(Path("my runs"))
+    assert f"to compare them: dnntrain compare '{sweep.path}'" in shown
     text = (sweep.path / "best.yaml").read_text()
     assert text.startswith("# The best of 2 configurations by valid/loss: ")
     assert "sweep" not in text

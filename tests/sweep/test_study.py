@@ -134,6 +134,7 @@ def test_folds_of_evenly_spread_configurations_are_trained_as_each_by_itself(tmp
         assert metrics(study.directory.path / row["run"]) == metrics(alone.path)
     means = {n: (rows[2 * n]["value"] + rows[2 * n + 1]["value"]) / 2 for n in range(2)}
     assert {each.number: each.value for each in found.ranking} == pytest.approx(means)
+    assert found.verdict.endswith("folds share samples to train on, so it is less sure than it seems")
 
 
 def test_a_diverging_run_fails_its_configuration_and_the_sweep_goes_on(tmp_path: Path) -> None:

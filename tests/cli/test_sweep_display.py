@@ -81,6 +81,9 @@ def test_what_others_have_done_counts(study: Study, capsys: pytest.CaptureFixtur
 
     study.work(Inline(), observer=Counting())
     assert seen[0] == 2, "one was trained to its end and one given up, both before"
+    joined = Lines(study)
+    study.work(Inline(), observer=joined)
+    assert joined._far == "2/2"
 
 
 def test_the_panel_tells_how_far_it_is_also_while_one_is_trained(study: Study) -> None:

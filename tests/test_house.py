@@ -28,6 +28,7 @@ LAYERS = [
     {"verifying"},
     {"sweep"},
     {"cli"},
+    {"__main__"},
 ]
 # These stand beside the column of layers: what they may import is listed in full.
 ONLY = {

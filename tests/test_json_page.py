@@ -230,6 +230,7 @@ def trained(folder: Path) -> Documents:
         told(*grid, "--folds", "2", "--prune", "asha", "--set", "training.epochs=4"),
         told(*grid, *wrong, exits=1),
     ]
+    found["sweep --dry-run"] = [told(*grid, "--prune", "asha", "--dry-run")]
     found["show"] = [told("show", str(path)) for path in (run.path, diverged.path, stopped)]
     found["divergence.json"] = [read(diverged, diverged.DIVERGENCE)]
     read_all = [read(each, each.SUMMARY) for each in (run, diverged, *map(RunDirectory, EXERCISE.iterdir()))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from dnntrain.cli.output import (
     print_json,
     user_errors,
 )
-from dnntrain.cli.sweeping import Workers
+from dnntrain.cli.sweeping import needed
 from dnntrain.cli.tables import Table, prose
 from dnntrain.errors import UsageError, shorten, visible
 from dnntrain.units import count
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dnntrain.sweep.study import Study
 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each configuration.  [default: 3]", show_default=False)]
+Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
 Metric = Annotated[str | None, typer.Option(help="Such as valid/accuracy; what is monitored.", show_default=False)]
 Experiment = Annotated[str, typer.Argument(help="A run, or an experiment file.", show_default=False)]
 SEEDS = 3
@@ -69,9 +71,8 @@ def ablate(
         from dnntrain.sweep.study import Study, find
 
         if resume is not None:
-            directory = find(resume, runs_dir)
-            source = str(directory.path / directory.SWEEP)
-            planned = ablation.read_ablation(directory.sweep_text(), source=source, folder=directory.path)
+            study = Study(find(resume, runs_dir))
+            planned = ablation.read_ablation(study.plan, source=str(study.directory.path))
         else:
             only = None if without is None else [name.strip() for name in without.split(",")]
             experiment = spec.load(config or "", set_ or ())
@@ -83,11 +84,20 @@ def ablate(
         if dry_run:
             return
         engine = choose(None, workers)
-        _train(planned, Study.begin(planned.draft, runs=runs_dir) if resume is None else Study(directory), engine, json)
+        if resume is None:
+            study = Study.begin(planned.plan.draft, runs=runs_dir)
+        _train(planned, study, engine, json, options=needed(None, plugin))
 
 
-def _train(planned: Ablation, study: Study, engine: Engine, json: bool) -> None:
+def _train(planned: Ablation, study: Study, engine: Engine, json: bool, *, options: str) -> None:
     """Train what is planned, and tell what came of it.
+
+    Args:
+        planned: that.
+        study: the sweep that does it.
+        engine: trains.
+        json: whether to print JSON alone.
+        options: that the command which goes on with it needs.
 
     Raises:
         Exit: with 1, where runs have failed.
@@ -100,7 +110,7 @@ def _train(planned: Ablation, study: Study, engine: Engine, json: bool) -> None:
         with display(study, silent=json) as observer:
             result = study.work(engine, observer=observer)
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(f"to go on: dnntrain ablate --resume {visible(str(path))}")
+        interrupted.add_note(visible(f"to go on: dnntrain ablate --resume {shlex.quote(str(path))}{options}"))
         raise
     found = ablation.effects(planned, result)
     if json:
@@ -262,7 +272,7 @@ def _print_explanation(found: Explanation, metric: str, path: Path) -> None:
 
 
 def _print_place(path: Path) -> None:
-    print(visible(f"\nto look closer: dnntrain compare {path}"))
+    print(visible(f"\nto look closer: dnntrain compare {shlex.quote(str(path))}"))
 
 
 def _written(value: Any) -> str:

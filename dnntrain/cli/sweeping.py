@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import shlex
+import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from dnntrain.sweep.results import Ranked, Result
     from dnntrain.sweep.study import Study
 
+_CHOSEN = ("search", "trials", "seeds", "folds", "prune", "metric", "timeout", "budget")
+"""Keys of the section `sweep` that are options too."""
+
 MOST_SHOWN = 20
 """So many configurations are listed; all of them are in runs.jsonl."""
 
@@ -45,16 +49,31 @@ Folds = Annotated[int | None, typer.Option(min=2, help="Cross-validate in so man
 Prune = Annotated[str | None, typer.Option(help="asha, hyperband, median, patience or none.", show_default=False)]
 Metric = Annotated[str | None, typer.Option(help="What is searched for: valid/accuracy, ...", show_default=False)]
 Timeout = Annotated[str | None, typer.Option(help="Begin nothing more after 30m, 2h, ...", show_default=False)]
-Workers = Annotated[str, typer.Option(help="Processes on this machine, or auto.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        help="Processes on this machine, or auto.  [default: 1; on a Ray cluster all that it has room for]",
+        show_default=False,
+    ),
+]
 EngineName = Annotated[str | None, typer.Option("--engine", help="inline, local or ray.", show_default=False)]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: auto, HOST:PORT.", show_default=False)]
+Cpus = Annotated[
+    float | None, typer.Option(min=0, help="CPUs of each trial on a Ray cluster: its threads.", show_default=False)
+]
+Gpus = Annotated[
+    float | None, typer.Option(min=0, help="GPUs of each trial on a Ray cluster; 0.5 shares one.", show_default=False)
+]
+BringHome = Annotated[
+    bool, typer.Option("--bring-home", help="The nodes of a Ray cluster do not see the runs' folder.")
+]
 Budget = Annotated[str | None, typer.Option(help="Cut trials or epochs to take 30m, 2h, ...", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")]
 Storage = Annotated[
     str | None, typer.Option(metavar="URL", help="Database that keeps the state; else a file.", show_default=False)
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew what has been trained before.")]
-Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a sweep.", show_default=False)]
+Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on with a sweep.", show_default=False)]
 
 
 def sweep(
@@ -69,9 +88,12 @@ def sweep(
     timeout: Timeout = None,
     budget: Budget = None,
     dry_run: DryRun = False,
-    workers: Workers = "1",
+    workers: Workers = None,
     engine: EngineName = None,
     address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    bring_home: BringHome = False,
     fresh: Fresh = False,
     storage: Storage = None,
     set_: Set = None,
@@ -85,42 +107,35 @@ def sweep(
     with user_errors():
         load_plugins(plugin)
         from dnntrain.spec import draft
-        from dnntrain.store import SweepDirectory
-        from dnntrain.sweep.engines.choice import choose
-        from dnntrain.sweep.study import Study
+        from dnntrain.sweep.engines.choice import Cluster, choose
+        from dnntrain.sweep.study import Study, find
 
-        chosen = {
-            "search": search,
-            "trials": trials,
-            "seeds": seeds,
-            "folds": folds,
-            "prune": prune,
-            "metric": metric,
-            "timeout": timeout,
-            "budget": budget,
-        }
-        given = [f"sweep.{key}={_yaml(value)}" for key, value in chosen.items() if value is not None]
         if (config is None) == (resume is None):
             raise UsageError("name an experiment file, or a sweep to go on with: --resume DIR")
-        chosen_engine = choose(engine, workers, address)
+        chosen = zip(_CHOSEN, (search, trials, seeds, folds, prune, metric, timeout, budget), strict=True)
+        changes = [*(set_ or ()), *(f"sweep.{key}={_yaml(value)}" for key, value in chosen if value is not None)]
+        if resume is not None and (dry_run or changes or grid):
+            raise UsageError("a sweep goes on as it was begun: leave out what changes it, or begin another one")
+        hired = choose(engine, workers, Cluster(address, cpus, gpus, bring_home))
         if config is not None:
-            made = draft(config, [*(set_ or ()), *given], grid or ())
-            made = _fitted(made, chosen_engine.slots, dry_run=dry_run, silent=quiet or json)
+            made = draft(config, changes, grid or ())
+            made = _fitted(made, hired, dry_run=dry_run, quiet=quiet, json=json)
             if dry_run:
                 return
             study = Study.begin(made, runs=runs_dir, storage=storage)
-        elif dry_run or given or grid or set_:
-            raise UsageError("a sweep goes on as it was begun: leave out what changes it, or begin another one")
         else:
-            study = Study(SweepDirectory.find(Path(resume or "")), storage=storage)
-        _work(study, chosen_engine, fresh=fresh, quiet=quiet, json=json)
+            study = Study(find(resume or "", runs_dir), storage=storage)
+        _work(study, hired, fresh=fresh, quiet=quiet, json=json, options=needed(storage, plugin))
 
 
 def worker(
     study: Annotated[str, typer.Argument(help="The directory of a sweep, or its name.")],
-    workers: Workers = "1",
+    workers: Workers = None,
     engine: EngineName = None,
     address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    bring_home: BringHome = False,
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
     plugin: Plugin = None,
@@ -130,28 +145,43 @@ def worker(
     """Join a sweep, also from another machine: take runs of it until it is finished."""
     with user_errors():
         load_plugins(plugin)
-        from dnntrain.sweep.engines.choice import choose
+        from dnntrain.sweep.engines.choice import Cluster, choose
         from dnntrain.sweep.study import Study, find
 
         try:
-            joined = Study(find(study, runs_dir), storage=storage)
+            directory = find(study, runs_dir)
         except UsageError:
             if storage is None:
                 raise
             # Its directory is on another machine; the database knows all that is needed.
             joined = Study.join(storage, study, runs=runs_dir)
-        _work(joined, choose(engine, workers, address), fresh=False, quiet=quiet, json=json)
+        else:
+            joined = Study(directory, storage=storage)
+        hired = choose(engine, workers, Cluster(address, cpus, gpus, bring_home))
+        _work(joined, hired, fresh=False, quiet=quiet, json=json, options=needed(storage, plugin))
 
 
-def _fitted(made: Draft, workers: int, *, dry_run: bool, silent: bool) -> Draft:
+def needed(storage: str | None, plugin: list[Path] | None) -> str:
+    """Return the options without which a sweep that was begun with them cannot be gone on with."""
+    from dnntrain.sweep.storage import without_password
+
+    given = [] if storage is None else ["--storage", without_password(storage)]
+    for path in plugin or ():
+        given += ["--plugin", str(path)]
+    return "".join(f" {shlex.quote(each)}" for each in given)
+
+
+def _fitted(made: Draft, engine: Engine, *, dry_run: bool, quiet: bool, json: bool) -> Draft:
     """Say what a sweep will take, and make it fit into its budget, where either is asked for.
+
+    What was changed is always said: on stderr where stdout is for something else.
 
     Raises:
         SpecError: every mistake of every configuration, at once.
         UsageError: it cannot be made to fit.
     """
     from dnntrain.spec import seconds
-    from dnntrain.sweep.budget import describe, expect, fit, preview
+    from dnntrain.sweep.budget import as_json, describe, expect, fit, preview
     from dnntrain.sweep.configurations import check_space
     from dnntrain.sweep.plan import Plan
     from dnntrain.sweep.probing import probe
@@ -161,14 +191,19 @@ def _fitted(made: Draft, workers: int, *, dry_run: bool, silent: bool) -> Draft:
     if limit is None and not dry_run:
         return made
     check_space(made, plan.space)
-    measured = probe(plan, threads=max(1, len(os.sched_getaffinity(0)) // workers))
+    measured, workers = probe(plan, threads=engine.threads), engine.slots
     words: Sequence[str] = ()
     if limit is None:
         expected = expect(plan, measured, workers)
     else:
         fitted = fit(made, plan, measured, workers, seconds(limit))
         made, words, expected = fitted.draft, fitted.words, fitted.expectation
-    if not silent:
+    if dry_run and json:
+        print_json(as_json(Plan(made), expected, words))
+    elif json or (quiet and not dry_run):
+        for line in words:
+            print(visible(line), file=sys.stderr)
+    else:
         out = console()
         for line in [*(preview(Plan(made)) if dry_run else ()), *words, *describe(expected)]:
             prose(out, line)
@@ -176,25 +211,33 @@ def _fitted(made: Draft, workers: int, *, dry_run: bool, silent: bool) -> Draft:
     return made
 
 
-def _work(study: Study, engine: Engine, *, fresh: bool, quiet: bool, json: bool) -> None:
+def _work(study: Study, engine: Engine, *, fresh: bool, quiet: bool, json: bool, options: str) -> None:
     """Work on a sweep until it is finished, and tell what came of it.
+
+    Args:
+        study: the sweep.
+        engine: trains.
+        fresh: whether to train anew what is there already.
+        quiet: whether to print the directory alone.
+        json: whether to print JSON alone.
+        options: that the command which goes on with it needs.
 
     Raises:
         Exit: with 1, where runs have failed.
     """
     from dnntrain.cli.watching import display
 
-    path = visible(str(study.directory.path))
+    path = study.directory.path
     try:
         with display(study, silent=quiet or json) as observer:
             result = study.work(engine, observer=observer, fresh=fresh)
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(f"to go on: dnntrain sweep --resume {path}")
+        interrupted.add_note(visible(f"to go on: dnntrain sweep --resume {shlex.quote(str(path))}{options}"))
         raise
     if json:
         print_json(as_json(study, result))
     elif quiet:
-        print(path)
+        print(visible(str(path)))
     else:
         _print(study, result)
     if result.failed:
@@ -249,7 +292,7 @@ def _print(study: Study, result: Result) -> None:
     out.print()
     if result.best is not None:
         prose(out, f"the best configuration: {directory.path / directory.BEST}")
-    prose(out, f"{counts}; to compare them: dnntrain compare {directory.path}")
+    prose(out, f"{counts}; to compare them: dnntrain compare {shlex.quote(str(directory.path))}")
 
 
 def _ranking(result: Result) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from rich.console import Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -16,13 +16,15 @@ from dnntrain.cli.output import Voice, duration, figure
 from dnntrain.cli.tables import Table
 from dnntrain.errors import StoreError, visible
 from dnntrain.store import RunDirectory
-from dnntrain.sweep.board import Ticket
+from dnntrain.sweep.board import Stretch, Ticket
 from dnntrain.sweep.conductor import Conductor, Event, Observer
+from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.study import Study
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _SPARK: Final = 16
-_REFRESH_S: Final = 0.5
+_REFRESHES: Final = 2
+"""A second, of what is seen on a terminal."""
 
 
 @contextmanager
@@ -31,8 +33,10 @@ def display(study: Study, *, silent: bool) -> Iterator[Observer]:
     if silent:
         yield Silence()
     elif sys.stdout.isatty():
-        with Live(transient=True, auto_refresh=False) as live:
-            yield Panel(study, live)
+        panel = Panel(study, screen := Console())
+        # In a thread of its own: with one worker, training goes on in this one.
+        with Live(console=screen, get_renderable=panel.render, transient=True, refresh_per_second=_REFRESHES):
+            yield panel
     else:
         yield Lines(study)
 
@@ -58,63 +62,116 @@ class Lines:
 
     def on_event(self, event: Event, /) -> None:
         """Something happened."""
-        if event.kind in ("reused", "done", "failed"):
-            self._settled += 1
+        plan = self._study.plan
+        self._settled += (
+            len(plan.stretches(event.configuration, 0)) if event.kind == "pruned" else _settles(event, plan)
+        )
         if line := self.line(event):
             self._show(line)
 
     def on_tick(self, conductor: Conductor, /) -> None:
         """Called a few times a second."""
+        # Others may be at work too, or have been.
+        self._settled = settled(conductor)
         for each in conductor.configurations:
             if each.ready and each.number not in self._known:
                 self._known[each.number] = self._study.plan.point(each).describe()
 
     def line(self, event: Event) -> str:
         """Return what is printed of an event; nothing where it is not worth a line."""
+        plan = self._study.plan
         name = self._known.get(event.configuration, f"configuration {event.configuration + 1}")
-        metric = self._study.plan.metric
         if event.stretch is None:
-            return ""
+            return f"{name}: given up" if event.kind == "pruned" else ""
         fold = "" if event.stretch.fold is None else f", fold {event.stretch.fold}"
         run = f"{name}, seed {event.stretch.seed}{fold}"
         if event.kind in ("done", "reused", "paused"):
-            words = {"done": "", "reused": " (there already)", "paused": " so far"}[event.kind]
-            return f"{run}: {metric} {figure(metric, event.value)}{words}"
+            until = plan.rungs(event.configuration)[event.stretch.rung]
+            rung = "" if until is None else f" after epoch {until}"
+            there = " (there already)" if event.kind == "reused" else ""
+            return f"{run}: {plan.metric} {figure(plan.metric, event.value)}{rung}{there}"
         return f"{run}: {event.kind}: {event.message}" if event.kind in ("failed", "lost") else ""
 
+    @property
+    def _far(self) -> str:
+        """How far the sweep is, where it is known how far it goes."""
+        plan = self._study.plan
+        return f"{self._settled}" if plan.endless else f"{self._settled}/{plan.runs}"
+
     def _show(self, line: str) -> None:
-        self._voice.say(f"[{self._settled}/{self._study.plan.runs}] {visible(line)}")
+        self._voice.say(f"[{self._far}] {visible(line)}")
+
+
+def settled(conductor: Conductor) -> int:
+    """Return of how many runs nothing is left to be trained, whoever has trained them."""
+    plan = conductor.plan
+    ended = {each.number for each in conductor.configurations if each.ready and each.finished}
+    runs = {
+        ticket.stretch.run
+        for ticket in conductor.tickets
+        if ticket.stretch.configuration not in ended
+        and (ticket.state == "failed" or (ticket.state == "done" and _is_last(ticket.stretch, plan)))
+    }
+    return len(runs) + sum(len(plan.stretches(number, 0)) for number in ended)
+
+
+def _settles(event: Event, plan: Plan) -> bool:
+    """Whether nothing is left to be trained of a run that something happened to."""
+    if event.stretch is None or event.kind not in ("done", "reused", "failed"):
+        return False
+    return event.kind == "failed" or _is_last(event.stretch, plan)
+
+
+def _is_last(stretch: Stretch, plan: Plan) -> bool:
+    return stretch.rung == len(plan.rungs(stretch.configuration)) - 1
 
 
 class Panel(Lines):
-    """Keeps a table of what is being trained, and what is known so far, below the lines."""
+    """Keeps a table of what is being trained, and what is known so far, below the lines.
 
-    def __init__(self, study: Study, live: Live) -> None:
+    Args:
+        study: the sweep.
+        screen: where lines are printed, above what `render` returns.
+    """
+
+    def __init__(self, study: Study, screen: Console) -> None:
         super().__init__(study)
-        self._live = live
+        self._screen = screen
         self._started = time.monotonic()
-        self._shown = 0.0
+        self._there = 0
+        self._conductor: Conductor | None = None
+
+    def on_event(self, event: Event, /) -> None:
+        """Something happened."""
+        super().on_event(event)
+        if event.kind == "reused":
+            self._there += _settles(event, self._study.plan)
 
     def on_tick(self, conductor: Conductor, /) -> None:
         """Called a few times a second."""
         super().on_tick(conductor)
-        if time.monotonic() - self._shown < _REFRESH_S:
-            return
-        self._shown = time.monotonic()
-        width = self._live.console.width
-        running = [ticket for ticket in conductor.tickets if ticket.state == "running"]
-        text = self._running(conductor, running).text(width) if running else ""
-        self._live.update(Group(Text(self._summary(conductor, len(running))), Text(text)), refresh=True)
+        if self._conductor is None:
+            self._there = self._settled
+        self._conductor = conductor
+
+    def render(self) -> Text:
+        """Return what is seen at this moment, whatever the conductor is at."""
+        conductor = self._conductor
+        if conductor is None:
+            return Text()
+        # What others train is known from the last look at the tables; what this one does, at once.
+        running = {ticket.id: ticket for ticket in conductor.tickets if ticket.state == "running"}
+        running |= {ticket.id: ticket for ticket in list(conductor.held.values())}
+        table = self._running(conductor, list(running.values())).text(self._screen.width) if running else ""
+        return Text(self._summary(conductor, len(running)) + table)
 
     def _show(self, line: str) -> None:
-        self._live.console.print(f"[{self._settled}/{self._study.plan.runs}] {visible(line)}", markup=False)
+        self._screen.print(f"[{self._far}] {visible(line)}", markup=False)
 
     def _summary(self, conductor: Conductor, running: int) -> str:
         """Return one line: how far it is, how long it will take, the best so far."""
         plan = self._study.plan
         spent = time.monotonic() - self._started
-        done = self._settled
-        ahead = duration(spent / done * (plan.runs - done)) if done else "-"
         states = {"pruned": sum(each.pruned for each in conductor.configurations)}
         states["failed"] = sum(ticket.state == "failed" for ticket in conductor.tickets)
         counts = "".join(f", {count} {state}" for state, count in states.items() if count)
@@ -125,7 +182,18 @@ class Panel(Lines):
             first = pick(finished, key=lambda each: each.value or 0.0)
             name = self._known.get(first.number, "")
             best = f"\nbest: {visible(name)}: {plan.metric} {figure(plan.metric, first.value)}"
-        return f"\n{done} of {plan.runs} runs, {running} in training{counts}; {duration(spent)}, ETA {ahead}{best}\n"
+        runs = "runs" if plan.endless else f"of {plan.runs} runs"
+        ahead = self._ahead(conductor, spent)
+        return f"\n{self._settled} {runs}, {running} in training{counts}; {duration(spent)}, ETA {ahead}{best}\n"
+
+    def _ahead(self, conductor: Conductor, spent: float) -> str:
+        """Return how long it will take: as long as the runs that were trained before our eyes, or until the timeout."""
+        plan = self._study.plan
+        trained = self._settled - self._there
+        ways = [] if plan.timeout is None else [max(0.0, plan.timeout - conductor.spent())]
+        if trained > 0 and not plan.endless:
+            ways.append(spent / trained * (plan.runs - self._settled))
+        return duration(min(ways)) if ways else "-"
 
     def _running(self, conductor: Conductor, running: Sequence[Ticket]) -> Table:
         plan = self._study.plan

@@ -6,7 +6,7 @@ from dnntrain.compare.convergence import Convergence
 from dnntrain.compare.statistics import Difference
 
 
-def describe(difference: Difference, *, scale: float = 1.0, unit: str = "") -> str:
+def describe(difference: Difference, *, scale: float = 1.0, unit: str = "", pairs: str = "seeds") -> str:
     """Return a difference in one line.
 
     Such as "better by 1.2 points (95 % interval 0.4 to 2, p 0.01, paired by 5 seeds)". After "better by" and "worse
@@ -16,11 +16,12 @@ def describe(difference: Difference, *, scale: float = 1.0, unit: str = "") -> s
         difference: what was found.
         scale: factor for what is shown, such as 100 for accuracies in points.
         unit: its name.
+        pairs: what runs were paired by.
     """
     amount = "" if difference.value is None else f"{_signed(difference.value * scale)}{unit and f' {unit}'}"
     if difference.verdict == "one seed: no verdict":
         return difference.verdict + _in_brackets([amount and f"difference {amount}", *_failures(difference)])
-    figures = [_p(difference.adjusted_p, difference.comparisons), _design(difference), *_failures(difference)]
+    figures = [_p(difference.adjusted_p, difference.comparisons), _design(difference, pairs), *_failures(difference)]
     if any(difference.failed):
         return difference.verdict + _in_brackets(figures)
     if difference.verdict == "not distinguishable":
@@ -32,11 +33,11 @@ def describe(difference: Difference, *, scale: float = 1.0, unit: str = "") -> s
     return f"{difference.verdict} by {amount.lstrip('+-')}{_in_brackets([interval, *figures])}"
 
 
-def describe_metric(difference: Difference, metric: str) -> str:
+def describe_metric(difference: Difference, metric: str, *, pairs: str = "seeds") -> str:
     """Return a difference of a metric in one line: accuracies in points, others as they are."""
     if metric.endswith("accuracy"):
-        return describe(difference, scale=100.0, unit="points")
-    return describe(difference)
+        return describe(difference, scale=100.0, unit="points", pairs=pairs)
+    return describe(difference, pairs=pairs)
 
 
 def describe_convergence(found: Convergence, *, unit: str = "epochs") -> str:
@@ -86,14 +87,14 @@ def _interval(difference: Difference, scale: float) -> str:
     return f"{100 * difference.confidence:.3g} % interval {low:.3g} to {high:.3g}"
 
 
-def _design(difference: Difference) -> str:
+def _design(difference: Difference, pairs: str) -> str:
     """Say what was compared with what, and how."""
     ours, baseline = difference.runs
     if difference.pairs:
         alone = ours + baseline - 2 * difference.pairs
         left_out = f", {alone} {'run' if alone == 1 else 'runs'} without a partner left out" if alone else ""
         alike = ", every pair differs alike" if difference.method == "signs" else ""
-        return f"paired by {difference.pairs} seeds{alike}{left_out}"
+        return f"paired by {difference.pairs} {pairs}{alike}{left_out}"
     return f"{ours} against {baseline} runs{' by ranks' if difference.method == 'ranks' else ''}"
 
 

@@ -250,6 +250,15 @@ def _running_mean(losses: Sequence[float]) -> float:
     return mean(known) if known else math.inf
 
 
+def _tenth(epochs: int) -> int:
+    return max(1, epochs // 10)
+
+
+def _every(interval: int | None, first: int, epochs: int) -> tuple[int, ...]:
+    """Return rungs at equal distances, and the end."""
+    return (*range(first, epochs, interval or _tenth(epochs)), epochs)
+
+
 def _by_factor(first: int, eta: int, epochs: int) -> tuple[int, ...]:
     rungs = []
     while first < epochs:
@@ -330,7 +339,7 @@ def median_rule(
     /,
     *,
     min_epochs: PositiveInt = 1,
-    interval: PositiveInt = 1,
+    interval: PositiveInt | None = None,
     startup: PositiveInt = 5,
 ) -> Pruner:
     """Stop what does worse than half of the complete configurations did at that time.
@@ -346,10 +355,11 @@ def median_rule(
         epochs: the full number.
         better: which way is better.
         min_epochs: the first rung: what every configuration gets.
-        interval: epochs from one rung to the next.
+        interval: epochs from one rung to the next; a tenth of all of them if null. At each rung a run is left and taken
+            up again, which takes a moment.
         startup: nothing is stopped before so many are complete.
     """
-    return MedianRule(better, (*range(min_epochs, epochs, interval), epochs), startup)
+    return MedianRule(better, _every(interval, min_epochs, epochs), startup)
 
 
 @pruners.register(
@@ -364,7 +374,7 @@ def patience_rule(
     *,
     patience: PositiveInt = 10,
     min_delta: NonNegative = 0.0,
-    interval: PositiveInt = 1,
+    interval: PositiveInt | None = None,
 ) -> Pruner:
     """Stop a configuration that no longer improves, whatever the others do.
 
@@ -377,6 +387,7 @@ def patience_rule(
         better: which way is better.
         patience: epochs without improvement after which a configuration stops.
         min_delta: what counts as an improvement.
-        interval: epochs from one rung to the next; patience ends at a rung.
+        interval: epochs from one rung to the next, a tenth of all of them if null; patience ends at a rung. At each
+            rung a run is left and taken up again, which takes a moment.
     """
-    return PatienceRule(better, (*range(interval, epochs, interval), epochs), patience, min_delta)
+    return PatienceRule(better, _every(interval, interval or _tenth(epochs), epochs), patience, min_delta)

@@ -213,12 +213,18 @@ class SweepSpec(Options):
     prune: Annotated[Choice, Pick(pruners)] | None = Field(
         None, description="which configurations are given up on the way, judged at rungs; none to train them all"
     )
-    timeout: Duration | None = Field(None, description="no configuration is begun after this long: 30m, 2h, 1d")
+    timeout: Duration | None = Field(
+        None,
+        description="no configuration is begun once the sweep has been worked on for this long, breaks not counted: "
+        "30m, 2h, 1d",
+    )
     patience: PositiveInt | None = Field(
         None, description="end after so many finished configurations without a better one"
     )
     budget: Duration | None = Field(
-        None, description="what all runs may take together; trials or epochs are cut to fit it"
+        None,
+        description="how long the sweep may take by the clock, from its beginning to its end: what it takes is "
+        "measured before it begins, and trials, or else epochs, are cut until it fits",
     )
     seed: NonNegativeInt = Field(0, description="what the search depends on; never on the experiment's seed")
     retries: NonNegativeInt = Field(2, description="how often a run that crashed is tried again")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from dnntrain.compare.statistics import Difference, Direction, compare_all
 from dnntrain.errors import SpecError, UsageError, shorten, suggest
 from dnntrain.parts.activations import activations
 from dnntrain.registry import plain
-from dnntrain.spec import Draft, Spec
+from dnntrain.spec import Spec
 from dnntrain.spec.forms import flow
 from dnntrain.sweep.measured import check_measured
 from dnntrain.sweep.plan import Plan
@@ -69,13 +68,11 @@ class Ablation:
     """What is to be trained.
 
     Attributes:
-        draft: the experiment with a sweep of one axis, `without`.
-        plan: of that sweep.
+        plan: of a sweep of one axis, `without`.
         plain: techniques that the experiment does without already.
         refused: techniques that it cannot be without.
     """
 
-    draft: Draft
     plan: Plan
     plain: Sequence[str]
     refused: Sequence[Refusal]
@@ -174,28 +171,24 @@ def plan_ablation(
         **({} if metric is None else {"metric": metric}),
     }
     draft = specs.drafts(yamltext.dump(content), source="the ablation")
-    return Ablation(draft, Plan(draft), bare, refused)
+    return Ablation(Plan(draft), bare, refused)
 
 
-def read_ablation(text: str, *, source: str, folder: Path) -> Ablation:
-    """Read the file of an ablation that was begun.
+def read_ablation(plan: Plan, *, source: str) -> Ablation:
+    """Return an ablation that was begun.
 
     Args:
-        text: of its sweep.yaml.
+        plan: of its sweep.
         source: what messages call it.
-        folder: where it lies.
 
     Raises:
-        SpecError: the file is wrong.
         UsageError: the sweep is no ablation.
     """
-    draft = specs.drafts(text, source=source, folder=folder)
-    plan = Plan(draft)
     axes = plan.space.axes
     if [axis.name for axis in axes] != [AXIS] or not axes[0].listed or axes[0].listed[0].label != NOTHING:
         raise UsageError(f"{shorten(source)} is no ablation, but another sweep")
     bare = [technique.name for technique in TECHNIQUES if not technique.taken_away(plan.base)]
-    return Ablation(draft, plan, bare, ())
+    return Ablation(plan, bare, ())
 
 
 def effects(planned: Ablation, result: Result) -> Effects:

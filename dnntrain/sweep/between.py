@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
-from dnntrain.errors import SpecError, UsageError
+from dnntrain.errors import DataError, SpecError, UsageError
 from dnntrain.registry import plain
 from dnntrain.spec import Draft, Spec
 from dnntrain.store import SweepDirectory, find
 from dnntrain.sweep.bisection import Moved, Runs
-from dnntrain.sweep.board import Board, Configuration
+from dnntrain.sweep.board import LED_BY, Board, Configuration
 from dnntrain.sweep.conductor import Conductor, Observer
 from dnntrain.sweep.earlier import Earlier
 from dnntrain.sweep.engines.base import Engine
@@ -167,7 +167,9 @@ class Between:
 
     @cached_property
     def _board(self) -> Board:
-        return Board(open_storage(self.directory.journal), self.directory.name, better=self.plan.better)
+        board = Board(open_storage(self.directory.journal), self.directory.name, better=self.plan.better)
+        board.note(LED_BY, "bisect")
+        return board
 
     def refusal(self, moved: Moved) -> str:
         """Return why there can be no such configuration; empty if there can."""
@@ -175,6 +177,8 @@ class Between:
             self._runs(moved)
         except SpecError as error:
             return "; ".join(problem.message for problem in error.problems)
+        except DataError as error:
+            return str(error)
         return ""
 
     def cost(self, moved: Moved) -> int:

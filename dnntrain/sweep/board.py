@@ -32,6 +32,9 @@ LIVE: Final = ("waiting", "running", "done", "failed")
 
 _GIVEN_UP: Final[Mapping[Any, State]] = {"failed": "failed", "lost": "lost", "left": "left"}
 
+LED_BY: Final = "led by"
+"""Under this word a command keeps its name on a sweep of which it alone knows what is to be tried next."""
+
 _NUMBER: Final = "number"
 _EXCLUDED: Final = "excluded"
 _STRETCH: Final = "stretch"

@@ -12,11 +12,11 @@ import os
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import accumulate, islice
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 from dnntrain.errors import Mark, UsageError, visible
 from dnntrain.parts.pruners import Pruner, SuccessiveHalving
@@ -384,6 +384,34 @@ def describe(expected: Expectation, *, now: datetime | None = None) -> list[str]
     if expected.stopping:
         lines.append("callbacks may end runs sooner")
     return [*lines, *_basis(probe)]
+
+
+def as_json(plan: Plan, expected: Expectation, words: Sequence[str]) -> dict[str, Any]:
+    """Return what a sweep would do, and is expected to take, as plain values.
+
+    Args:
+        plan: of the sweep.
+        expected: what it takes.
+        words: what was changed to make it fit.
+    """
+    points = islice(plan.points(), expected.configurations) if plan.listed else ()
+    told = {each.name: getattr(expected, each.name) for each in fields(expected) if each.name != "probe"}
+    return {
+        "search": plan.method,
+        "trials": [dict(point.labels) for point in points],
+        "changed": list(words),
+        **told,
+        "measured": [
+            {
+                "configuration": each.kind.text,
+                "steps": each.steps,
+                "start_s": each.start_s,
+                "step_s": each.step_s,
+                "epoch_s": each.epoch_s(each.kind),
+            }
+            for each in expected.probe.measured
+        ],
+    }
 
 
 def _epochs(expected: Expectation) -> str:

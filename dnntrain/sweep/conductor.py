@@ -6,7 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal, Protocol
@@ -25,9 +25,13 @@ from dnntrain.sweep.results import rows
 PAUSE_S: Final = 0.5
 """How long a worker without work waits before it looks again."""
 
+NOTE_S: Final = 10.0
+"""How often it is noted for how long a sweep has been worked on, where that matters."""
+
 MOST_EXCLUDED: Final = 500
 """So many excluded suggestions in a row, and nothing else is to be expected."""
 
+_SPENT: Final = "spent"
 _UNBEGUN: Final = ("waiting", "superfluous")
 
 Kind = Literal["begun", "reused", "done", "paused", "failed", "lost", "pruned", "concluded"]
@@ -104,6 +108,8 @@ class Conductor:
         self._identities: dict[int, str] = {}
         self._me = Owner.me()
         self._written: list[dict[str, Any]] | None = None
+        self._before: float = board.noted().get(_SPENT, 0.0)
+        self._noted = self._before
         self._started = time.monotonic()
 
     def run(self) -> None:
@@ -124,11 +130,24 @@ class Conductor:
                     self._release(ticket)
                 self._read()
                 self._write_runs()
+                if self.plan.timeout is not None:
+                    self._note_spent()
+
+    def spent(self) -> float:
+        """Return for how many seconds the sweep has been worked on: by several at a time once, in breaks not at all."""
+        return self._before + time.monotonic() - self._started
+
+    def _note_spent(self) -> None:
+        """Tell those who come later for how long the sweep has been worked on; another one may have for longer."""
+        self._noted = max(self.spent(), self.board.noted().get(_SPENT, 0.0))
+        self.board.note(_SPENT, self._noted)
 
     def _step(self) -> bool:
         """Do what can be done now, then wait for something to happen; return whether the sweep is finished."""
         self.advance()
         self._observer.on_tick(self)
+        if self.plan.timeout is not None and self.spent() - self._noted > NOTE_S:
+            self._note_spent()
         claimed = False
         while len(self.held) < self._engine.slots and (ticket := self.board.claim(self._me)) is not None:
             claimed = True
@@ -333,6 +352,7 @@ class Conductor:
         if not self.board.place(ticket.id, place):
             self._forget(ticket.id)
             return
+        self.held[ticket.id] = replace(ticket, directory=place)
         self._engine.submit(Job(ticket.id, dump(spec), self._path(place), until, self.plan.plugins))
         self._tell("begun", ticket)
 
@@ -396,8 +416,7 @@ class Conductor:
 
     def _ends_early(self) -> bool:
         """Whether no configuration is to be begun any more: the time is over, or nothing has become better for long."""
-        limit = self.plan.timeout
-        if limit is not None and time.monotonic() - self._started > limit:
+        if self.plan.timeout is not None and self.spent() > self.plan.timeout:
             return True
         if self.plan.patience is None:
             return False

@@ -18,6 +18,7 @@ from dnntrain.spec import Draft, Spec, drafts, seconds
 from dnntrain.spec.sweeping import SweepSpec
 from dnntrain.sweep.board import Configuration, Stretch
 from dnntrain.sweep.configurations import Repetition, configuration, repetitions
+from dnntrain.sweep.measured import check_measured
 from dnntrain.sweep.space import Point, Space
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Plan:
     """
 
     def __init__(self, draft: Draft) -> None:
-        self._draft = draft
+        self.draft = draft
         self.base = draft.spec()
         self.sweep = self.base.sweep or SweepSpec()
         self.space = Space(self.base)
@@ -78,6 +79,12 @@ class Plan:
             )
         wanted = trials or _MOST_WITHOUT_TRIALS
         return wanted if size is None or self.method == "qmc" else min(wanted, size)
+
+    @property
+    def endless(self) -> bool:
+        """Whether nothing but time or patience ends the search, so that `wanted` says nothing."""
+        counted = self.listed and self.method != "qmc" and self.space.finite
+        return self.sweep.trials is None and not counted
 
     @property
     def runs(self) -> int:
@@ -122,6 +129,8 @@ class Plan:
     def _monitor(self) -> tuple[str, Literal["min", "max"]]:
         training = self.base.training
         if self.sweep.metric != "auto":
+            wanted: Any = self.sweep.metric
+            check_measured(build.resolve(self.base, self._open(self.base)), wanted.metric)
             update: dict[str, Any] = {"training": training.model_copy(update={"monitor": self.sweep.metric})}
             spec = self.base.model_copy(update=update)
         else:
@@ -152,7 +161,7 @@ class Plan:
         Raises:
             SpecError: it is wrong.
         """
-        return configuration(self._draft, point, repetition, folds=self.sweep.folds)
+        return configuration(self.draft, point, repetition, folds=self.sweep.folds)
 
     def run(self, of: Configuration, stretch: Stretch) -> tuple[Spec, str]:
         """Return the resolved experiment of a run, and what makes it the same as another.

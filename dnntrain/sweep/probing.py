@@ -35,7 +35,10 @@ from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.trainer import Trainer
 
 PROBE_S: Final = 10.0
-"""How long a probe takes, about; a network whose single steps are slower takes longer."""
+"""How long a probe takes at most, about; a network whose single steps are slower takes longer."""
+
+ENOUGH_EPOCHS: Final = 12
+"""So many measured epochs, whole ones or parts, tell enough."""
 
 MOST_PROBED: Final = 4
 """So many kinds of configurations are measured at most."""
@@ -165,7 +168,7 @@ def probe(
 
     Args:
         plan: of the sweep.
-        seconds: how long that may take, about.
+        seconds: how long that may take at most, about.
         threads: CPU threads of a worker; those of this process unless given.
         clock: tells the time in seconds.
 
@@ -257,7 +260,7 @@ def spread(kinds: Sequence[Kind], most: int) -> list[Kind]:
 
 
 def measure(kind: Kind, seconds: float, clock: Callable[[], float]) -> Measured:
-    """Train one configuration as a run does, for about so many seconds.
+    """Train one configuration as a run does, for about so many seconds at most.
 
     Raises:
         DivergedError: numbers are not finite.
@@ -307,7 +310,7 @@ class _Epoch:
 
 
 def _epochs(built: Built, recorder: Recorder, *, until: float, clock: Callable[[], float]) -> list[_Epoch]:
-    """Train epochs until the time is over, one at least, each so short that there is time for several.
+    """Train epochs until there are enough, or the time is over, one at least; each so short that there are several.
 
     The first one, of one step, is not counted: kernels are chosen and memory is taken meanwhile.
     """
@@ -315,7 +318,7 @@ def _epochs(built: Built, recorder: Recorder, *, until: float, clock: Callable[[
     count, samples = 1, built.evaluation_batch
     found: list[_Epoch] = []
     trainer: Trainer | None = None
-    while len(found) < 2 or clock() < until:
+    while len(found) < 2 or (len(found) <= ENOUGH_EPOCHS and clock() < until):
         built.train.steps = steps[:count]
         built.valid = None if valid is None else replace(valid, index=valid.index[:samples])
         trainer = trainer or Trainer(built, *recorder.hooks())

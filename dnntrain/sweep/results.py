@@ -158,7 +158,10 @@ def _verdict(plan: Plan, done: Sequence[Ranked]) -> str:
     runs = list(enumerate(sorted({*first.figures, *second.figures})))
     ours, theirs = ({i: each.figures[run] for i, run in runs if run in each.figures} for each in (first, second))
     found = compare(ours, theirs, better=plan.better)
-    return f"the best beside the second best: {describe_metric(found, plan.metric)}"
+    if plan.sweep.folds is None:
+        return f"the best beside the second best: {describe_metric(found, plan.metric)}"
+    told = describe_metric(found, plan.metric, pairs="folds")
+    return f"the best beside the second best: {told}; folds share samples to train on, so it is less sure than it seems"
 
 
 def _best(plan: Plan, configurations: Sequence[Configuration], best: Ranked) -> str:

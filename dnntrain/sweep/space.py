@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dnntrain.errors import Problem, SpecError, UsageError, shorten
+from dnntrain.errors import SpecError, UsageError, shorten
 from dnntrain.registry import plain
 from dnntrain.spec import Spec
 from dnntrain.spec.forms import flow
@@ -77,6 +77,7 @@ class Space:
     def __init__(self, spec: Spec) -> None:
         self._sweep = spec.sweep or SweepSpec()
         self._base = plain(spec)
+        self._exclusions = functools.partial(spec.problem, "sweep.exclude")
         self.axes = tuple(read_axis(name, each, spec._marks) for name, each in self._sweep.space.items())
 
     @property
@@ -133,7 +134,7 @@ class Space:
         drawn = [self._picked(lambda axis: _one_of(extremes[axis.name], generator)) for _ in range(most)]
         found = {tuple(point.labels.items()): point for point in drawn if point is not None}
         if not found:
-            raise _all_excluded()
+            raise self._all_excluded()
         return iter(found.values())
 
     def _combinations(self, values: Callable[[Axis], list[Value]], combinations: int) -> list[Point]:
@@ -145,7 +146,7 @@ class Space:
         points = map(self._point, self._below((), {axis.name: values(axis) for axis in self.axes}))
         found = [point for point in points if point is not None]
         if not found:
-            raise _all_excluded()
+            raise self._all_excluded()
         return found
 
     def _below(self, picked: _Picked, values: Mapping[str, list[Value]], depth: int = 0) -> Iterator[_Picked]:
@@ -216,7 +217,7 @@ class Space:
         for _ in range(MOST_DRAWS):
             if (found := self.at(generator.random(len(self.axes)).tolist())) is not None:
                 return found
-        raise _all_excluded()
+        raise self._all_excluded()
 
     def suggest(self, trial: optuna.Trial) -> Point:
         """Return the point that Optuna's sampler wants to try.
@@ -238,6 +239,9 @@ class Space:
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return every axis as Optuna's storages know it."""
         return {axis.name: axis.distribution() for axis in self.axes}
+
+    def _all_excluded(self) -> SpecError:
+        return SpecError([self._exclusions("all configurations of the sweep are excluded", "exclude fewer")])
 
     def _picked(self, pick: Callable[[Axis], Value]) -> Point | None:
         picked: _Picked = ()
@@ -267,10 +271,6 @@ class Space:
             labels={axis.name: value.label for axis, value in picked},
             nodes={key: nodes[key] for key in order},
         )
-
-
-def _all_excluded() -> SpecError:
-    return SpecError([Problem("all configurations of the sweep are excluded", None, "exclude fewer")])
 
 
 def _precedence(key: str) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ from dnntrain.errors import StoreError, UsageError, shorten, suggest
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.spec import Draft, dump
 from dnntrain.store import SweepDirectory
-from dnntrain.sweep.board import Board
+from dnntrain.sweep.board import LED_BY, Board
 from dnntrain.sweep.conductor import Conductor, Observer
 from dnntrain.sweep.configurations import check_space
 from dnntrain.sweep.earlier import Earlier
@@ -34,7 +34,8 @@ class Study:
         storage: URL of the database that keeps its state; the journal in the directory unless given.
 
     Raises:
-        UsageError: the directory holds no sweep, or its state is elsewhere, or a plugin is missing.
+        UsageError: the directory holds no sweep, or one that only its own command can go on with, or its state is
+            elsewhere, or a plugin is missing.
         SpecError: its file is wrong.
         StoreError: its state cannot be read.
     """
@@ -52,6 +53,7 @@ class Study:
                 raise _unknown(name, there, storage)
             if name in there:
                 noted = opened.get_study_user_attrs(opened.get_study_id_from_name(name))
+                _refuse_led(noted.get(LED_BY), directory)
                 _refuse_missing(noted.get(_PLUGINS, {}), loaded_files())
             self.plan = Plan.read(directory.sweep_text(), source=source, folder=directory.path)
             self.board = Board(opened, name, better=self.plan.better)
@@ -168,6 +170,19 @@ def _name(directory: SweepDirectory, storage: str | None) -> str | None:
     if kept is not None and storage is None:
         raise UsageError(f"the state of {directory.path} is kept in a database: add --storage {kept[0]}")
     return None if kept is None else kept[1]
+
+
+def _refuse_led(command: str | None, directory: SweepDirectory) -> None:
+    """See that a sweep is not one whose next configuration another command decides on.
+
+    Raises:
+        UsageError: it is.
+    """
+    if command is not None:
+        raise UsageError(
+            f"{directory.path} is of a dnntrain {command}, which alone knows what to train next: begin that again with "
+            "the same two experiments, and what has come to its end is found again"
+        )
 
 
 def _unknown(name: str, there: list[str], storage: str) -> UsageError:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from dnntrain.cli import app
@@ -77,8 +78,9 @@ def test_a_sweep_ranks_and_compare_reads_it(config: Path) -> None:
 
 
 def test_the_best_file_runs_by_itself(config: Path) -> None:
-    assert call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "-q").exit_code == 0
-    sweep = only_sweep(Path("runs"))
+    shown = call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--runs-dir", "my runs").stdout
+    sweep = only_sweep(Path("my runs"))
+    assert f"to compare them: dnntrain compare '{sweep.path}'" in shown
     text = (sweep.path / "best.yaml").read_text()
     assert text.startswith("# The best of 2 configurations by valid/loss: ")
     assert "sweep" not in text
@@ -102,8 +104,19 @@ def test_a_failed_run_fails_its_configuration_alone(config: Path) -> None:
         (["tiny.yaml", "--grid", "model.activation=relu,sellu"], "did you mean 'selu'"),
         (["tiny.yaml", "--grid", "optimizer.lr=0.1", "--workers", "none"], "a whole number from 1 on, or auto"),
         (["tiny.yaml", "--grid", "optimizer.lr=0.1", "--engine", "remote"], "there is no engine 'remote'"),
-        (["--resume", "nowhere"], "is no directory of a sweep"),
+        (["--resume", "nowhere"], "there is no sweep nowhere"),
         (["--resume", ".", "--seeds", "2"], "leave out what changes it"),
+        (
+            ["tiny.yaml", "--grid", "optimizer.lr=0.1", "--metric", "valid/acuracy"],
+            "does not measure 'valid/acuracy' in training: did you mean 'valid/accuracy'",
+        ),
+        (
+            ["tiny.yaml", "--grid", "optimizer.lr=0.1,0.2", "--set", "sweep.exclude=[{optimizer.lr: [0.1, 0.2]}]"],
+            "--set:1:15: all configurations of the sweep are excluded",
+        ),
+        (["tiny.yaml", "--grid", "optimizer.lr=0.1", "--cpus", "2"], "are asked of a Ray cluster"),
+        (["tiny.yaml", "--grid", "optimizer.lr=0.1", "--gpus", "0.5"], "are asked of a Ray cluster"),
+        (["tiny.yaml", "--grid", "optimizer.lr=0.1", "--bring-home"], "are asked of a Ray cluster"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_made(config: Path, arguments: list[str], message: str) -> None:
@@ -120,7 +133,7 @@ def test_an_unknown_sweep_cannot_be_joined(config: Path) -> None:
 
 @pytest.mark.process
 def test_a_sweep_that_is_interrupted_goes_on(config: Path) -> None:
-    command = [sys.executable, "-c", "from dnntrain.cli import main; main()", "sweep", str(config)]
+    command = [sys.executable, "-m", "dnntrain", "sweep", str(config)]
     command += ["--grid", "optimizer.lr=0.001,0.01,0.03"]
     command += ["--set", "training.epochs=40", "--workers", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -135,7 +148,11 @@ def test_a_sweep_that_is_interrupted_goes_on(config: Path) -> None:
     sweep = only_sweep(Path("runs"))
     assert process.returncode == 143
     assert f"to go on: dnntrain sweep --resume {sweep.path}" in errors
-    assert call("sweep", "--resume", str(sweep.path)).exit_code == 0
+    there = sum(row["status"] == "done" for row in sweep.read_runs())
+    resumed = call("sweep", "--resume", sweep.name)
+    assert resumed.exit_code == 0
+    told = [line.partition("] ")[0] for line in resumed.stdout.splitlines() if line.startswith("[")]
+    assert told == [f"[{number}/3" for number in range(there + 1, 4)], "what was done before counts"
     assert [row["status"] for row in sweep.read_runs()] == ["done"] * 3
     assert len(list(sweep.runs.iterdir())) == 3, "each run was taken up where it was left"
 
@@ -149,10 +166,11 @@ def test_ls_shows_sweeps_and_their_runs(config: Path) -> None:
 
 
 def test_what_a_sweep_takes_is_told_before_it_begins(config: Path) -> None:
-    shown = call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--seeds", "2", "--dry-run")
+    # That it is short does not take away what was asked for.
+    shown = call("sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--seeds", "2", "--dry-run", "-q")
     assert shown.exit_code == 0
     assert "1  optimizer.lr=0.001\n2  optimizer.lr=0.03\n2 configurations, 4 runs, 8 epochs\n" in shown.stdout
-    assert "measured on " in shown.stdout
+    assert f" s, with {torch.get_num_threads()} thread" in shown.stdout, "as many as it would be trained with"
     assert not Path("runs").exists()
     short = call(
         "sweep", str(config), "--grid", "optimizer.lr=0.001,0.03", "--budget", "1s", "--set", "training.epochs=10000"
@@ -168,3 +186,50 @@ def test_a_search_may_end_by_patience_alone(config: Path) -> None:
     shown = call("sweep", str(config), *search, "--set", "training.epochs=1", "-q")
     assert shown.exit_code == 0
     assert 3 <= len(only_sweep(Path("runs")).read_runs()) < 12
+
+
+def test_a_program_reads_what_a_sweep_takes(config: Path) -> None:
+    search = ["--set", "sweep.space={optimizer.lr: {log: [1.0e-3, 1.0e-2]}}", "--search", "tpe"]
+    told = json.loads(call("sweep", str(config), *search, "--budget", "30s", "--dry-run", "--json").stdout)
+    assert (told["search"], told["trials"]) == ("tpe", [])
+    assert told["changed"] == [f"sweep.trials is {told['configurations']:,}, as many as the budget allows"]
+    assert told["epochs"] == 2 * told["runs"]
+
+
+def test_what_the_budget_changed_is_said_where_stdout_is_taken(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dnntrain.sweep.budget.MOST_TRIALS", 2)
+    search = ["--set", "sweep.space={optimizer.lr: {log: [1.0e-3, 1.0e-2]}}", "--search", "random"]
+    shown = call("sweep", str(config), *search, "--budget", "10m", "-q", "--set", "training.epochs=1")
+    assert shown.stderr == "sweep.trials is 2, as many as the budget allows\n"
+    assert shown.stdout == f"{only_sweep(Path('runs')).path}\n"
+
+
+def test_where_nobody_knows_how_many_runs_there_will_be_none_is_said(config: Path) -> None:
+    search = ["--set", "sweep.space={optimizer.lr: {log: [1.0e-18, 1.0e-17]}}", "--set", "sweep.patience=1"]
+    lines = call("sweep", str(config), *search, "--search", "random", "--set", "training.epochs=1").stdout.splitlines()
+    assert lines[0].startswith("[1] optimizer.lr=")
+
+
+def test_the_way_to_go_on_has_all_that_is_needed(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own parts.py").write_text("")
+
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dnntrain.parts.plugins._loaded", {})
+    monkeypatch.setattr("dnntrain.sweep.study.Study.work", interrupted)
+    given = ["--storage", "sqlite:///state.db", "--plugin", "own parts.py"]
+    shown = call("sweep", str(config), "--grid", "optimizer.lr=0.1", *given)
+    assert shown.exit_code == 130
+    path = only_sweep(Path("runs")).path
+    assert f"dnntrain sweep --resume {path} --storage sqlite:///state.db --plugin 'own parts.py'\n" in shown.stderr
+
+
+def test_only_bisect_goes_on_with_a_bisection(config: Path) -> None:
+    Path("other.yaml").write_text("extends: tiny.yaml\noptimizer: {lr: 1.0e-9}\ntraining: {epochs: 1}\n")
+    call("bisect", "tiny.yaml", "other.yaml", "--seeds", "1", "--set", "training.epochs=1")
+    name = only_sweep(Path("runs")).name
+    for command in (["sweep", "--resume", name], ["worker", name]):
+        shown = call(*command)
+        assert shown.exit_code == 2
+        assert f"runs/{name} is of a dnntrain bisect, which alone knows what to train next" in shown.stderr

@@ -432,7 +432,7 @@ def test_rungs_of_median_and_patience() -> None:
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=19), st.integers(1, 6), st.integers(0, 2))
 def test_patience_counts_epochs_without_improvement(values: list[float], patience: int, delta: int) -> None:
-    pruner = made({"name": "patience", "patience": patience, "min_delta": delta}, 20)
+    pruner = made({"name": "patience", "patience": patience, "min_delta": delta, "interval": 1}, 20)
     best, waited = math.inf, 0
     for value in values:
         best, waited = (value, 0) if value < best - delta else (best, waited + 1)
@@ -441,8 +441,23 @@ def test_patience_counts_epochs_without_improvement(values: list[float], patienc
     assert pruner.final
 
 
+@pytest.mark.parametrize(
+    ("written", "epochs", "rungs"),
+    [
+        ("median", 5, (1, 2, 3, 4, 5)),
+        ("median", 40, (1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 40)),
+        ({"name": "median", "interval": 15}, 40, (1, 16, 31, 40)),
+        ("patience", 5, (1, 2, 3, 4, 5)),
+        ("patience", 25, (2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 25)),
+        ({"name": "patience", "interval": 10}, 25, (10, 20, 25)),
+    ],
+)
+def test_a_run_is_left_at_ten_rungs_or_so_unless_told_otherwise(written: Any, epochs: int, rungs: Any) -> None:
+    assert made(written, epochs).rungs(0) == rungs
+
+
 def test_patience_by_hand() -> None:
-    pruner = made({"name": "patience", "patience": 3}, 20)
+    pruner = made({"name": "patience", "patience": 3, "interval": 1}, 20)
     assert pruner.goes_on(0, {0: (1.0, 1.0, 1.0)})
     assert not pruner.goes_on(0, {0: (1.0, 1.0, 1.0, 1.0)})
     assert pruner.goes_on(0, {0: (1.0, 1.0, 1.0, 0.9)})

@@ -102,6 +102,8 @@ class Disk:
 class Instant:
     """An engine that trains in no time: one of its jobs each time it is asked."""
 
+    threads: int | None = None
+
     def __init__(
         self,
         board: Board,

@@ -20,6 +20,7 @@ from dnntrain.sweep.ablation import (
     read_ablation,
 )
 from dnntrain.sweep.configurations import configuration
+from dnntrain.sweep.plan import Plan
 from dnntrain.sweep.results import Result
 from dnntrain.sweep.telling import ablation
 
@@ -63,7 +64,7 @@ def test_each_technique_is_taken_away_by_itself(technique: str, override: str, s
     made = planned(override)
     assert {name: {c.key: c.new for c in changes} for name, changes in made.changes.items()} == {technique: settings}
     assert sorted([*made.plain, technique]) == sorted(each.name for each in TECHNIQUES)
-    base, bare = (configuration(made.draft, point) for point in made.plan.space.points())
+    base, bare = (configuration(made.plan.draft, point) for point in made.plan.space.points())
     assert base == build.resolve(experiment(override), build.open_data(base)).model_copy(update={"name": base.name})
     # What is left is plain, and nothing else has changed.
     (taken,) = [each for each in TECHNIQUES if each.name == technique]
@@ -92,7 +93,7 @@ def test_what_auto_chose_stays() -> None:
     made = planned("model.architecture={name: mlp, hidden: [8, 8, 8, 8, 8, 8]}", "model.activation=auto",
                    "training.average={name: swa}")  # fmt: skip
     assert set(made.changes) == {"activation", "normalization", "averaging"}
-    by_name = {str(p.labels["without"]): configuration(made.draft, p) for p in made.plan.space.points()}
+    by_name = {str(p.labels["without"]): configuration(made.plan.draft, p) for p in made.plan.space.points()}
     assert by_name["normalization"].model.activation == by_name[NOTHING].model.activation
     assert by_name["averaging"].callbacks == by_name[NOTHING].callbacks == ()
 
@@ -139,12 +140,12 @@ def test_a_file_s_own_sweep_is_passed_over_and_seeds_are_those_asked_for() -> No
 
 def test_an_ablation_is_read_back() -> None:
     made = planned("schedule=one_cycle", "model.dropout={name: dropout, rate: 0.2}", metric="valid/accuracy")
-    again = read_ablation(spec.dump(made.plan.base), source="sweep.yaml", folder=Path())
+    again = read_ablation(Plan.read(spec.dump(made.plan.base), source="sweep.yaml", folder=Path()), source="a sweep")
     assert again.changes == made.changes
     assert (again.plain, again.plan.metric, again.plan.better) == (made.plain, "valid/accuracy", "max")
     other = yamltext.dump({**PLAIN, "sweep": {"space": {"optimizer.lr": [0.1, 0.2]}}})
-    with pytest.raises(UsageError, match=r"sweep.yaml is no ablation"):
-        read_ablation(other, source="sweep.yaml", folder=Path())
+    with pytest.raises(UsageError, match="a sweep is no ablation"):
+        read_ablation(Plan.read(other, source="sweep.yaml", folder=Path()), source="a sweep")
 
 
 def came(made: Ablation, figures: Mapping[str, list[float | None]]) -> Result:

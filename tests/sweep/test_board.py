@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -201,7 +200,10 @@ def _claim_all(kind: str, folder: Path, pipe: Any) -> None:
     while (ticket := board.claim(Owner.me())) is not None:
         had.append(ticket.stretch)
         board.done(ticket.id, 0.0)
-        time.sleep(0.02)
+        if len(had) == 1:
+            # However slow a process is, the others leave it something.
+            pipe.send("one")
+            pipe.recv()
     pipe.send(had)
 
 
@@ -220,10 +222,10 @@ def test_several_processes_claim_at_once_and_none_gets_what_another_has(
         SPAWN.Process(target=_claim_all, args=(kind, tmp_path, theirs), daemon=True).start()
         theirs.close()
         pipes.append(ours)
-    assert [pipe.recv() for pipe in pipes] == ["ready"] * 3
-    for pipe in pipes:
-        pipe.send("go")
+    for word in ("ready", "one"):
+        assert [pipe.recv() for pipe in pipes] == [word] * 3
+        for pipe in pipes:
+            pipe.send("go")
     had = [pipe.recv() for pipe in pipes]
     assert Counter(stretch for each in had for stretch in each) == {Stretch(0, i, 0): 1 for i in range(tickets // 2)}
-    assert sum(map(bool, had)) > 1, "one was so fast that nothing was tried"
     assert Counter(ticket.state for ticket in board.tickets()) == {"done": tickets // 2, "superfluous": tickets // 2}

@@ -211,6 +211,33 @@ def test_timeout_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(each.finished for each in done)
 
 
+def test_the_timeout_is_that_of_the_sweep_and_not_of_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes on with it, or joins it late, has what is left; the break between does not count."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.25
+        return now[0]
+
+    monkeypatch.setattr(conducting.time, "monotonic", clock)
+    monkeypatch.setattr(conducting, "NOTE_S", 2.0)
+    whole = Sweep(plan(RANGE, search="random", timeout="1m"), smooth)
+    CURRENT[:] = [whole]
+    whole.work()
+    killed = Sweep(plan(RANGE, search="random", timeout="1m"), smooth)
+    CURRENT[:] = [killed]
+    for _ in range(3):
+        killed.work_and_die(100)
+        now[0] += 3600
+    killed.work()
+    assert len(whole.board.configurations()) - 8 <= len(killed.board.configurations())
+    assert len(killed.board.configurations()) <= len(whole.board.configurations()) + 8
+    before = len(whole.board.configurations())
+    CURRENT[:] = [whole]
+    whole.work()
+    assert len(whole.board.configurations()) == before, "nothing is begun after the end"
+
+
 def test_excluded_suggestions_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conducting, "MOST_EXCLUDED", 20)
     made = plan(RANGE, search="tpe", trials=4)

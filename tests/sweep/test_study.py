@@ -114,6 +114,29 @@ def test_the_survivor_of_asha_equals_an_undisturbed_run_to_the_last_bit(tmp_path
     assert best.value == alone.best["valid/loss"]
 
 
+def test_folds_of_evenly_spread_configurations_are_trained_as_each_by_itself(tmp_path: Path) -> None:
+    training = {"epochs": 1, "threads": 1}
+    space = {"optimizer.lr": {"log": [0.001, 0.1]}}
+    study = begin(tmp_path, {"space": space, "search": "qmc", "trials": 2, "folds": 2}, training=training)
+    found = study.work(Inline(), observer=Telling())
+    rows = study.directory.read_runs()
+    assert [(row["configuration"], row["seed"], row["fold"]) for row in rows] == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (1, 0, 0),
+        (1, 0, 1),
+    ]
+    assert len({row["labels"]["optimizer.lr"] for row in rows}) == 2
+    for row in rows:
+        data = {**CONTENT["data"], "validation": {"folds": 2, "fold": row["fold"]}}
+        spec = {**CONTENT, "data": data, "training": training, "optimizer": {"lr": row["labels"]["optimizer.lr"]}}
+        alone = dnntrain.train(spec, runs=tmp_path / "alone")
+        assert metrics(study.directory.path / row["run"]) == metrics(alone.path)
+    means = {n: (rows[2 * n]["value"] + rows[2 * n + 1]["value"]) / 2 for n in range(2)}
+    assert {each.number: each.value for each in found.ranking} == pytest.approx(means)
+    assert found.verdict.endswith("folds share samples to train on, so it is less sure than it seems")
+
+
 def test_a_diverging_run_fails_its_configuration_and_the_sweep_goes_on(tmp_path: Path) -> None:
     study = begin(tmp_path, {"space": {"optimizer.lr": [1e18, 0.01]}}, optimizer={"name": "sgd"})
     found = study.work(Inline(), observer=Telling())

@@ -51,9 +51,11 @@ class Engine(Protocol):
 
     Attributes:
         slots: how many.
+        threads: CPU threads of each; None for those of this process.
     """
 
     slots: int
+    threads: int | None
 
     def submit(self, job: Job) -> None:
         """Take a job; there must be a free slot."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Final
 
 from dnntrain.errors import UsageError, shorten
@@ -13,13 +14,30 @@ MEMORY: Final = 2 * 1024**3
 """What a worker is supposed to need, in bytes: PyTorch itself takes a third of it."""
 
 
-def choose(name: str | None, workers: str, address: str | None = None) -> Engine:
+@dataclass(frozen=True)
+class Cluster:
+    """What is wanted of a Ray cluster; None where nothing was said.
+
+    Attributes:
+        address: which cluster.
+        cpus: CPUs of each trial, which are its threads.
+        gpus: GPUs of each trial.
+        home: whether runs are trained in folders of the nodes and brought home.
+    """
+
+    address: str | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    home: bool = False
+
+
+def choose(name: str | None, workers: str | None, cluster: Cluster | None = None) -> Engine:
     """Return an engine.
 
     Args:
         name: `inline`, `local` or `ray`; unless given, inline for one worker, and ray where there is an address.
-        workers: how many, or `auto`.
-        address: of a Ray cluster.
+        workers: how many, or `auto`; unless given, as many as a Ray cluster has room for, and one elsewhere.
+        cluster: what is wanted of a Ray cluster.
 
     Raises:
         UsageError: there is no such engine, or no such number, or no such cluster.
@@ -27,16 +45,17 @@ def choose(name: str | None, workers: str, address: str | None = None) -> Engine
     from dnntrain.sweep.engines.inline import Inline
     from dnntrain.sweep.engines.local import Local
 
-    if workers != AUTO and not (workers.isdecimal() and int(workers) > 0):
+    if workers is not None and workers != AUTO and not (workers.isdecimal() and int(workers) > 0):
         raise UsageError(f"--workers {shorten(workers)}: a whole number from 1 on, or {AUTO}")
-    if name == "ray" or (name is None and address is not None):
-        from dnntrain.sweep.engines.ray import Ray
-
-        return Ray(address, workers=None if workers == AUTO else int(workers))
-    if address is not None:
-        raise UsageError(f"--address names a Ray cluster, which the engine {shorten(name or '')} does not ask")
+    cluster = cluster or Cluster()
+    if name == "ray" or (name is None and cluster.address is not None):
+        return _ray(cluster, None if workers is None or workers == AUTO else int(workers))
+    if cluster != Cluster():
+        raise UsageError(
+            "--address, --cpus, --gpus and --bring-home are asked of a Ray cluster: leave them out, or add --engine ray"
+        )
     gpus = _gpus()
-    count = most_workers(gpus) if workers == AUTO else int(workers)
+    count = most_workers(gpus) if workers == AUTO else int(workers or 1)
     name = name or ("inline" if count == 1 else "local")
     if name == "inline":
         if count > 1:
@@ -45,6 +64,14 @@ def choose(name: str | None, workers: str, address: str | None = None) -> Engine
     if name == "local":
         return Local(count, gpus=gpus)
     raise UsageError(f"there is no engine '{shorten(name)}': known: inline, local, ray")
+
+
+def _ray(cluster: Cluster, workers: int | None) -> Engine:
+    from dnntrain.sweep.engines.ray import Ray
+
+    shares = {"cpus": cluster.cpus, "gpus": cluster.gpus}
+    given = {name: share for name, share in shares.items() if share is not None}
+    return Ray(cluster.address, workers=workers, home=cluster.home, **given)
 
 
 def most_workers(gpus: int) -> int:

@@ -10,6 +10,7 @@ class Inline:
     """Trains in this process: nothing has to be started, and a debugger sees it all."""
 
     slots = 1
+    threads: int | None = None
 
     def __init__(self) -> None:
         self._job: Job | None = None

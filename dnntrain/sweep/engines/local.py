@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -42,7 +42,7 @@ class Local:
 
     def __init__(self, workers: int, *, threads: int | None = None, gpus: int = 0) -> None:
         self.slots = workers
-        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
+        self.threads: int | None = threads or max(1, len(os.sched_getaffinity(0)) // workers)
         self._gpus = _gpus(gpus)
         self._workers: list[_Worker | None] = [None] * workers
 
@@ -82,7 +82,10 @@ class Local:
         return self._arrived()
 
     def close(self) -> list[Outcome]:
-        """Ask all workers to leave their jobs where they can go on; end those that do not."""
+        """Ask all workers to leave their jobs where they can go on; end those that do not.
+
+        One that dies meanwhile has not crashed: whoever ends the sweep may be ending all of its processes.
+        """
         told: list[Outcome] = []
         try:
             busy = [worker for worker in self._workers if worker is not None and worker.job is not None]
@@ -106,6 +109,7 @@ class Local:
                 worker.process.join()
             left_over = [worker.job.key for worker in self._workers if worker is not None and worker.job is not None]
             self._workers = [None] * self.slots
+        told = [replace(each, ending="interrupted") if each.ending == "crashed" else each for each in told]
         return told + [Outcome(key, "interrupted") for key in left_over]
 
     def _arrived(self) -> list[Outcome]:
@@ -125,7 +129,7 @@ class Local:
     def _start(self, place: int) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
         environment = {} if not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[place % len(self._gpus)]}
-        process = _SPAWN.Process(target=_work, args=(theirs, self._threads, environment), daemon=True)
+        process = _SPAWN.Process(target=_work, args=(theirs, self.threads, environment), daemon=True)
         # What a signal to the whole group means to a process that has only just started: nothing yet.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
         try:

@@ -108,7 +108,7 @@ class Ray:
         except UsageError:
             self._disconnect()
             raise
-        self._threads = max(1, int(cpus))
+        self.threads: int | None = max(1, int(cpus))
         self._home = home
         self._workers: list[_Worker] = []
         self._waiting: list[_Errand] = []
@@ -192,7 +192,7 @@ class Ray:
                 worker.answer = worker.actor.do.remote(errand.job, errand.plugins, errand.parcel)
         starting = sum(worker.answer is not None and worker.errand is None for worker in self._workers)
         for _ in range(min(len(self._waiting) - starting, self.slots - len(self._workers))):
-            actor = self._remote.remote(self._threads)
+            actor = self._remote.remote(self.threads)
             self._workers.append(_Worker(actor, actor.hello.remote()))
 
     def _arrived(self, references: list[Any], timeout: float) -> list[Any]:
@@ -326,8 +326,7 @@ class Node:
         while not (told := self._local.wait(_POLL_S)):
             if self._stopping.is_set():
                 (outcome,) = self._local.close()
-                # One that was still starting, and did not listen yet, has died of what asked it to end.
-                return replace(outcome, ending="interrupted") if outcome.ending == "crashed" else outcome
+                return outcome
         return told[0]
 
     def _at_hand(self, digests: Mapping[str, str], contents: Mapping[str, bytes]) -> dict[str, str]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from dnntrain.errors import UsageError
 from dnntrain.sweep.engines import choice
+from dnntrain.sweep.engines import ray as rays
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.engines.local import Local
 
@@ -16,6 +18,31 @@ def test_one_worker_is_inline_and_more_are_processes() -> None:
     assert isinstance(pool, Local)
     assert pool.slots == 3
     assert isinstance(choice.choose("local", "1"), Local)
+
+
+def test_a_cluster_is_asked_for_all_that_was_said_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(rays, "Ray", lambda *arguments, **named: asked.append((*arguments, named)))
+    choice.choose("ray", None)
+    choice.choose(None, "auto", choice.Cluster("auto"))
+    choice.choose("ray", "3", choice.Cluster("h:1", cpus=4, gpus=0.5, home=True))
+    everything: dict[str, Any] = {"workers": None, "home": False}
+    assert asked == [
+        (None, everything),
+        ("auto", everything),
+        ("h:1", {"workers": 3, "home": True, "cpus": 4, "gpus": 0.5}),
+    ]
+
+
+@pytest.mark.parametrize("name", [None, "inline", "local"])
+@pytest.mark.parametrize("wanted", [{"cpus": 2}, {"gpus": 0.5}, {"home": True}])
+def test_what_is_asked_of_a_cluster_is_asked_of_nobody_else(name: str | None, wanted: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="are asked of a Ray cluster: .*--engine ray"):
+        choice.choose(name, None, choice.Cluster(**wanted))
+
+
+def test_without_a_word_there_is_one_worker() -> None:
+    assert choice.choose("local", None).slots == 1
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,14 @@ def test_what_becomes_of_jobs(engine: Local, tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "run-5").resumable()
 
 
+def test_a_worker_that_dies_when_it_is_asked_to_leave_has_not_crashed(engine: Local, tmp_path: Path) -> None:
+    engine.submit(job(1, tmp_path))
+    (worker,) = engine._workers
+    assert worker is not None and worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert engine.close() == [Outcome(1, "interrupted", "its process was ended by SIGKILL")]
+
+
 ORPHANS = """
 import sys
 sys.path[:0] = sys.argv[2:]

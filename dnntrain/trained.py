@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -36,7 +37,9 @@ class Trained(nn.Module):
         classes: names of the classes, in the order of the logits; None for regression.
         spec: the experiment that made it.
         epoch: the epoch whose weights these are.
-        shape: of one sample.
+        shape: of one sample as the network sees it; with `data.resize`, pictures of any size are brought to it.
+        resize: does so; or None.
+        prepare: what a sample goes through before the network: resizing, if any, and standardizing.
         full_scale: the largest value of a picture in the training data.
         kind: what the outputs are for: `classes`, `binary` (one logit) or `values`.
     """
@@ -51,8 +54,10 @@ class Trained(nn.Module):
         self.kind: str = build.targets(spec)
         self.model = build.build_model(spec, self.shape, best.outputs)
         self.model.load_state_dict(best.model)
-        self.prepare = Standardize()
-        self.prepare.scale, self.prepare.shift = best.prepare.scale, best.prepare.shift
+        standardize = Standardize()
+        standardize.scale, standardize.shift = best.prepare.scale, best.prepare.shift
+        self.resize = build.resizer(build.size_of(spec))
+        self.prepare: nn.Module = standardize if self.resize is None else nn.Sequential(self.resize, standardize)
         self.eval()
 
     @override
@@ -147,7 +152,7 @@ def predict(
     spec = _spec_of(directory, device)
     placement = place(spec)
     trained = _load(directory, spec, placement.device)
-    read = read_inputs(inputs, trained.shape, full_scale=trained.full_scale)
+    read = read_inputs(inputs, trained.shape, full_scale=trained.full_scale, resize=_resizing(trained))
     means, spreads = [], []
     with settings(spec, placement), torch.inference_mode():
         for piece in torch.split(torch.from_numpy(read.x), EVALUATION_BATCH):
@@ -163,6 +168,16 @@ def predict(
     return [
         _prediction(trained, name, mean[i], None if spread is None else spread[i]) for i, name in enumerate(read.names)
     ]
+
+
+def _resizing(trained: Trained) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what brings arrays of pictures (N, C, H, W) to the size of the network, if the experiment does so."""
+    resize = trained.resize
+    return (
+        None
+        if resize is None
+        else lambda x: np.asarray(resize(torch.from_numpy(np.require(x, requirements=["C", "W"]))))
+    )
 
 
 def _prediction(trained: Trained, name: str, mean: Tensor, spread: Tensor | None) -> Prediction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnntrain.build.data import Data, open_data, outputs, part_of, standardizer, targets
+from dnntrain.build.data import Data, open_data, outputs, part_of, resizer, size_of, standardizer, targets
 from dnntrain.build.model import build_model, laid_out
 from dnntrain.build.resolving import resolve
 from dnntrain.build.reuse import digest
@@ -21,7 +21,9 @@ __all__ = [
     "open_data",
     "outputs",
     "part_of",
+    "resizer",
     "resolve",
+    "size_of",
     "stages",
     "standardizer",
     "targets",

@@ -13,7 +13,7 @@ from dnntrain.build.locating import chosen
 from dnntrain.build.reuse import open_source
 from dnntrain.errors import DataError, SpecError, UsageError
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
-from dnntrain.parts.transforms import Standardize, fit_standardize
+from dnntrain.parts.transforms import Resize, Standardize, fit_standardize
 from dnntrain.spec import Spec
 from dnntrain.spec.schema import Validation
 from dnntrain.training.batches import Examples
@@ -26,15 +26,18 @@ class Data:
     Attributes:
         arrays: the whole of it.
         parts: its training, validation and test parts.
+        size: height and width that its pictures are brought to; None where they stay as they are.
     """
 
     arrays: Arrays
     parts: Parts
+    size: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input sample."""
-        return tuple(self.arrays.x_train.shape[1:])
+        """Shape of one sample as the network sees it."""
+        shape = tuple(self.arrays.x_train.shape[1:])
+        return shape if self.size is None else (*shape[:-2], *self.size)
 
 
 def open_data(spec: Spec) -> Data:
@@ -62,7 +65,18 @@ def open_data(spec: Spec) -> Data:
         # What cannot be divided so is a mistake of the file, in the key that the message begins with.
         key, _, message = str(error).partition(": ")
         raise SpecError([spec.problem(f"data.{key}", f"'{key}': {message}")]) from error
-    return Data(arrays, parts)
+    return Data(arrays, parts, size_of(spec))
+
+
+def size_of(spec: Spec) -> tuple[int, int] | None:
+    """Return the height and width that an experiment brings its pictures to, or None."""
+    size = spec.data.resize
+    return (size, size) if isinstance(size, int) else size
+
+
+def resizer(size: tuple[int, int] | None) -> Resize | None:
+    """Return what brings pictures to a size, or None."""
+    return None if size is None else Resize(size)
 
 
 def outputs(spec: Spec, data: Data) -> int:
@@ -95,6 +109,7 @@ def standardizer(spec: Spec, data: Data) -> Standardize:
         train.index,
         full_scale=data.arrays.full_scale,
         layout=data.arrays.layout,
+        resize=resizer(data.size),
     )
 
 
@@ -140,7 +155,7 @@ def part_of(spec: Spec, data: Data, name: str, prepare: nn.Module, device: torch
         }
         raise UsageError(f"there is no {name} part: {missing[name]}")
     x, y = tensors(split.x, split.y, device)
-    return examples_of(x, y, split, prepare, device)
+    return examples_of(x, y, split, prepare, device, resizer(data.size))
 
 
 def tensors(x: np.ndarray, y: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -156,9 +171,11 @@ def tensors(x: np.ndarray, y: np.ndarray, device: torch.device) -> tuple[Tensor,
     return inputs.to(device), targets.to(device)
 
 
-def examples_of(x: Tensor, y: Tensor, split: Split, prepare: nn.Module, device: torch.device) -> Examples:
+def examples_of(
+    x: Tensor, y: Tensor, split: Split, prepare: nn.Module, device: torch.device, resize: Resize | None = None
+) -> Examples:
     """Return one part of the data as what batches are gathered from."""
-    return Examples(x, y, torch.from_numpy(split.index).to(x.device), prepare, device)
+    return Examples(x, y, torch.from_numpy(split.index).to(x.device), prepare, device, resize)
 
 
 def labels(split: Split) -> Tensor:

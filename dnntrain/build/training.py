@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from dnntrain.build.data import Data, examples_of, labels, outputs, standardizer, tensors
+from dnntrain.build.data import Data, examples_of, labels, outputs, resizer, standardizer, tensors
 from dnntrain.build.locating import choices, chosen, located, monitor_of
 from dnntrain.build.model import build_model, laid_out
 from dnntrain.build.reuse import open_source, reused_layers, take_over
@@ -50,10 +50,10 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
     if spec.model.reuse is not None and not restored:
         take_over(spec, network, open_source(spec))
     model = laid_out(network, device).to(device)
-    prepare = standardizer(spec, data).to(device)
+    prepare, resize = standardizer(spec, data).to(device), resizer(data.size)
     x, y = tensors(data.arrays.x_train, data.parts.train.y, device)
     batches = Batches(
-        examples_of(x, y, data.parts.train, prepare, device),
+        examples_of(x, y, data.parts.train, prepare, device, resize),
         batch_size=spec.data.batch_size,
         accumulate=spec.training.accumulate,
         generator=generator(spec.seed, "order"),
@@ -68,7 +68,7 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
         loss=_loss(spec, data).to(device),
         metrics={name: metric for name, metric in _metrics(spec, data).items() if metrics[name].traits["scalar"]},
         train=batches,
-        valid=examples_of(x, y, data.parts.valid, prepare, device) if data.parts.valid else None,
+        valid=examples_of(x, y, data.parts.valid, prepare, device, resize) if data.parts.valid else None,
     )
 
 

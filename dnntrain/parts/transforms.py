@@ -1,14 +1,18 @@
-"""Standardizing: what every sample goes through before the network sees it."""
+"""Resizing and standardizing: what every sample goes through before the network sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
 
+from dnntrain import interruption
 from dnntrain.errors import DataError
 
 Standardization = Literal["none", "unit", "channel", "feature"]
@@ -18,6 +22,36 @@ _EXACT_ROWS: Final = 258
 _CHUNK_VALUES: Final = 1 << 20
 # Deviations below float32's smallest normal number count as 0: the inverse of some of them would overflow.
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
+
+
+class Resize(nn.Module):
+    """Bring pictures to one size: (N, C, H, W) to (N, C, height, width), uint8 or any float type, which is kept.
+
+    A pixel is the average of the pixels around its place, weighted by a triangle whose half-width is one pixel of the
+    larger of the two pictures: bilinear interpolation where pictures grow, and where they shrink the same with
+    antialiasing, as torchvision and Pillow do it. Bytes are rounded. Pictures of that size already are left alone.
+
+    Args:
+        size: height and width.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[-2:]) == self.size:
+            return x
+        # In single precision whatever the type and the device, so that both give the same pictures.
+        resized = functional.interpolate(
+            x.to(torch.float32), size=self.size, mode="bilinear", align_corners=False, antialias=True
+        )
+        return resized.to(x.dtype) if x.is_floating_point() else resized.round_().clamp_(0, 255).to(x.dtype)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
 
 
 class Standardize(nn.Module):
@@ -46,8 +80,43 @@ class Standardize(nn.Module):
         return torch.addcmul(self.shift, x.to(torch.float32), self.scale)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of an array that are measured, as they are once they are resized."""
+
+    x: np.ndarray
+    index: np.ndarray
+    resize: Resize | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        shape = self.x.shape[1:]
+        return shape if self.resize is None else (*shape[:-2], *self.resize.size)
+
+    def chunks(self, most: int) -> Iterator[np.ndarray]:
+        """Walk through the rows, a few and at most so many at a time, so that memory stays small."""
+        rows = max(1, min(most, _CHUNK_VALUES // max(1, int(np.prod(self.shape)))))
+        for start in range(0, len(self.index), rows):
+            interruption.check()
+            part = self.index[start : start + rows]
+            first, last = int(part[0]), int(part[-1])
+            # A slice of neighbouring rows needs no copy.
+            neighbours = last - first + 1 == len(part) and bool(np.all(np.diff(part) == 1))
+            yield self._resized(self.x[first : last + 1] if neighbours else self.x[part])
+
+    def _resized(self, chunk: np.ndarray) -> np.ndarray:
+        return chunk if self.resize is None else np.asarray(self.resize(torch.from_numpy(chunk)))
+
+
 def fit_standardize(
-    mode: Standardization, split_x: np.ndarray, index: np.ndarray, *, full_scale: float, layout: str
+    mode: Standardization,
+    split_x: np.ndarray,
+    index: np.ndarray,
+    *,
+    full_scale: float,
+    layout: str,
+    resize: Resize | None = None,
 ) -> Standardize:
     """Measure the training part and return the module that standardizes by it.
 
@@ -62,6 +131,7 @@ def fit_standardize(
         index: the rows of the training part; at least one.
         full_scale: the value that `unit` turns into 1.
         layout: `pictures`, `features` or `sequences`.
+        resize: what pictures go through first: statistics are those of the resized ones. Each is resized once for it.
 
     Raises:
         DataError: the mode does not fit the layout.
@@ -76,38 +146,28 @@ def fit_standardize(
         raise DataError(f"standardize: 'channel' needs pictures, not {layout}; use 'feature'")
     pooled = {"channel": (1, 2), "feature": (0,) if layout == "sequences" else ()}[mode]
     measure = _measure_bytes if split_x.dtype == np.uint8 else _measure_floats
-    mean, variance = measure(split_x, index, pooled)
+    mean, variance = measure(_Rows(split_x, index, resize), pooled)
     deviation = np.sqrt(variance)
     return Standardize(mean, np.where(deviation < _SMALLEST, 1.0, deviation))
 
 
-def _chunks(x: np.ndarray, index: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Walk through the rows of the index, a few at a time, so that memory stays small."""
-    for start in range(0, len(index), rows):
-        part = index[start : start + rows]
-        first, last = int(part[0]), int(part[-1])
-        # A slice of neighbouring rows needs no copy.
-        neighbours = last - first + 1 == len(part) and bool(np.all(np.diff(part) == 1))
-        yield x[first : last + 1] if neighbours else x[part]
-
-
-def _measure_bytes(x: np.ndarray, index: np.ndarray, pooled: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _measure_bytes(rows: _Rows, pooled: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of bytes from exact integer sums: (n sum x^2 - (sum x)^2) / n^2.
 
     Sums of few rows are exact in float32, where a product with a row of ones is much faster than integer sums.
     """
-    width = int(np.prod(x.shape[1:]))
+    shape = rows.shape
+    width = int(np.prod(shape))
     sums, squares = np.zeros((2, width))
     ones = np.ones(_EXACT_ROWS, dtype=np.float32)
-    for chunk in _chunks(x, index, _EXACT_ROWS):
+    for chunk in rows.chunks(_EXACT_ROWS):
         values = chunk.reshape(len(chunk), width).astype(np.float32)
         sums += ones[: len(chunk)] @ values
         np.square(values, out=values)
         squares += ones[: len(chunk)] @ values
-    shape = x.shape[1:]
     total = sums.reshape(shape).sum(axis=pooled, keepdims=bool(pooled))
     total_squares = squares.reshape(shape).sum(axis=pooled, keepdims=bool(pooled))
-    count = len(index) * int(np.prod([shape[axis] for axis in pooled], dtype=np.int64))
+    count = len(rows.index) * int(np.prod([shape[axis] for axis in pooled], dtype=np.int64))
 
     def variance(value: float, square: float) -> float:
         # In Python's integers: the products outgrow 64 bits.
@@ -116,25 +176,24 @@ def _measure_bytes(x: np.ndarray, index: np.ndarray, pooled: tuple[int, ...]) ->
     return total / count, np.vectorize(variance, otypes=[np.float64])(total, total_squares)
 
 
-def _measure_floats(x: np.ndarray, index: np.ndarray, pooled: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _measure_floats(rows: _Rows, pooled: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of floats in float64, from differences to one sample.
 
     A constant value differs by exactly 0, so its variance is exactly 0; and the sample it is measured from lies
     within sqrt(n) deviations of the mean, which bounds the relative error by n eps.
     """
-    origin = x[index[0]].astype(np.float64)
+    origin = next(rows.chunks(1))[0].astype(np.float64)
     if pooled:
         first = tuple(slice(0, 1) if axis in pooled else slice(None) for axis in range(origin.ndim))
         origin = origin[first]
     sums = np.zeros_like(origin)
     squares = np.zeros_like(origin)
     axes = (0, *(axis + 1 for axis in pooled))
-    rows = max(1, _CHUNK_VALUES // int(np.prod(x.shape[1:])))
-    for chunk in _chunks(x, index, rows):
+    for chunk in rows.chunks(_CHUNK_VALUES):
         difference = chunk.astype(np.float64) - origin
         sums += difference.sum(axis=axes).reshape(origin.shape)
         np.square(difference, out=difference)
         squares += difference.sum(axis=axes).reshape(origin.shape)
-    count = len(index) * int(np.prod([x.shape[axis + 1] for axis in pooled], dtype=np.int64))
+    count = len(rows.index) * int(np.prod([rows.shape[axis] for axis in pooled], dtype=np.int64))
     variance = squares / count - np.square(sums / count)
     return origin + sums / count, np.maximum(variance, 0.0)

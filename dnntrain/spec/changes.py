@@ -54,7 +54,7 @@ class _Rule:
 _RULES: Final = (
     _Rule(("model",), "impossible", what="the weights belong to another network"),
     _Rule(
-        ("data.dataset", "data.classes", "data.validation", "data.limit", "data.standardize"),
+        ("data.dataset", "data.classes", "data.validation", "data.limit", "data.resize", "data.standardize"),
         "impossible",
         what="the network was trained on other samples, or on inputs standardized otherwise",
     ),

@@ -90,6 +90,9 @@ def _one_sample(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
 def _pictures(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
     if arrays.layout == "pictures":
         return
+    if spec.data.resize is not None:
+        message = f"there are no pictures to resize: {_name(spec)} has {arrays.layout}"
+        yield spec.problem("data.resize", message, "leave it out")
     if spec.data.standardize == "channel":
         message = f"channel needs pictures, but {_name(spec)} has {arrays.layout}"
         yield spec.problem("data.standardize", message, "use feature")

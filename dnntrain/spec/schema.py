@@ -135,6 +135,13 @@ Classes = Annotated[
 ]
 
 
+Side = Annotated[int, Field(gt=0, le=4096)]
+Size = Annotated[
+    int | tuple[int, int],
+    ByShape(scalar=Side, sequence=Annotated[tuple[Side, Side], Field(strict=False)]),
+]
+
+
 class DataSpec(Options):
     """Which data, and how it is cut, standardized and fed."""
 
@@ -150,6 +157,9 @@ class DataSpec(Options):
         examples=[{"fraction": 0.1}],
     )
     limit: PositiveInt | None = Field(None, description="train on the first N samples of the training part only")
+    resize: Size | None = Field(
+        None, description="bring pictures to this size, first of all: 224, or [height, width]", examples=[224]
+    )
     standardize: Literal["auto", "none", "unit", "channel", "feature", "pretrained"] = Field(
         "auto",
         description="none, unit (x / full scale), mean 0 and deviation 1 per channel or per feature, or pretrained: as "

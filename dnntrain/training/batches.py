@@ -24,6 +24,7 @@ class Examples:
         index: the rows that belong to this part, int64, where `x` is kept.
         prepare: turns gathered inputs into what the model sees; lives on `device`.
         device: where batches are wanted.
+        resize: brings gathered inputs to the size that all that follows sees, augmentation included; or None.
     """
 
     x: Tensor
@@ -31,6 +32,7 @@ class Examples:
     index: Tensor
     prepare: nn.Module
     device: torch.device
+    resize: nn.Module | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -49,14 +51,14 @@ class Examples:
         return self.prepare(x), y
 
     def gather(self, positions: Tensor) -> Batch:
-        """Gather the samples at these positions of this part as they are, on `device`."""
+        """Gather the samples at these positions of this part on `device`: as they are, but for their size."""
         rows = self.index.index_select(0, positions)
         x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
         if x.device != self.device:
             if self.device.type == "cuda":
                 x, y = x.pin_memory(), y.pin_memory()
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        return x, y
+        return (x if self.resize is None else self.resize(x)), y
 
     def slices(self, size: int) -> Iterator[Batch]:
         """Yield all samples in order, `size` at a time."""

@@ -23,7 +23,7 @@ from dnntrain.training.state import copied, differences
 from dnntrain.training.stepper import autocast
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Features(Examples):
     """One part of the data as the outputs of the lower layers of a network.
 
@@ -50,7 +50,7 @@ class Features(Examples):
             batch_size: samples that pass them at a time.
             precision: number format of the pass.
         """
-        own = (examples.x, examples.y, examples.index, examples.prepare, examples.device)
+        own = (examples.x, examples.y, examples.index, examples.prepare, examples.device, examples.resize)
         return cls(*own, lower=lower, batch_size=batch_size, precision=precision)
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class Features(Examples):
     @property
     @override
     def source(self) -> Examples:
-        return Examples(self.x, self.y, self.index, self.prepare, self.device)
+        return Examples(self.x, self.y, self.index, self.prepare, self.device, self.resize)
 
     @override
     def ready(self) -> None:

@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 
 from dnntrain.errors import DataError
 from dnntrain.parts import transforms
-from dnntrain.parts.transforms import Standardize, fit_standardize
+from dnntrain.parts.transforms import Resize, Standardize, fit_standardize
 
 RNG = np.random.default_rng(0)
 
@@ -127,14 +127,14 @@ def test_rows_of_a_mapped_file_are_read_a_few_at_a_time(tmp_path: Path, monkeypa
     mapped = open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.uint8, shape=(2000, 3, 4, 4))
     mapped[:] = RNG.integers(0, 256, mapped.shape)
     seen: list[int] = []
-    chunks = transforms._chunks
+    chunks = transforms._Rows.chunks
 
-    def watch(x: np.ndarray, index: np.ndarray, rows: int) -> Any:
-        for chunk in chunks(x, index, rows):
+    def watch(rows: Any, most: int) -> Any:
+        for chunk in chunks(rows, most):
             seen.append(len(chunk))
             yield chunk
 
-    monkeypatch.setattr(transforms, "_chunks", watch)
+    monkeypatch.setattr(transforms._Rows, "chunks", watch)
     index = np.arange(5, 1990, 2)
     module = fit_standardize("feature", mapped, index, full_scale=255.0, layout="pictures")
     assert sum(seen) == len(index) and max(seen) <= 258
@@ -218,3 +218,55 @@ def test_statistics_of_real_pictures() -> None:
     assert module.shift.item() == pytest.approx(-rows.mean() / rows.std(), rel=1e-6)
     borders = fit_standardize("feature", x, np.arange(60000), full_scale=255.0, layout="pictures")
     assert borders.scale[0, 0, 0] == 1.0 and borders.shift[0, 0, 0] == 0.0
+
+
+def shrunk(row: np.ndarray, size: int) -> np.ndarray:
+    """Resize one row by the equation: weights of a triangle as wide as the larger pixels, normalized at the borders."""
+    scale = len(row) / size
+    width = max(1.0, scale)
+    result = np.zeros(size)
+    for i in range(size):
+        center = (i + 0.5) * scale
+        weights = np.maximum(0.0, 1.0 - np.abs(np.arange(len(row)) + 0.5 - center) / width)
+        result[i] = weights @ row / weights.sum()
+    return result
+
+
+@pytest.mark.parametrize("size", [(3, 11), (9, 2), (6, 5), (13, 17)])
+def test_resizing_is_the_equation_in_both_directions(size: tuple[int, int]) -> None:
+    x = RNG.normal(size=(2, 3, 6, 5)).astype(np.float32)
+    expected = np.apply_along_axis(shrunk, 3, np.apply_along_axis(shrunk, 2, x, size[0]), size[1])
+    result = Resize(size)(torch.from_numpy(x))
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result.numpy(), expected, atol=2e-6)
+
+
+def test_resized_bytes_stay_bytes_and_are_rounded() -> None:
+    x = torch.from_numpy(PICTURES[:5])
+    result = Resize((9, 4))(x)
+    assert result.dtype == torch.uint8
+    assert torch.equal(result, Resize((9, 4))(x.float()).round().to(torch.uint8))
+
+
+def test_resizing_is_torchvisions() -> None:
+    from torchvision.transforms.v2.functional import resize
+
+    x = torch.from_numpy(PICTURES[:5].astype(np.float32))
+    torch.testing.assert_close(Resize((4, 9))(x), resize(x, [4, 9], antialias=True))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_pictures_of_the_size_are_left_alone(dtype: Any) -> None:
+    x = torch.from_numpy(PICTURES[:5].astype(dtype))
+    assert Resize((6, 5))(x) is x
+
+
+@pytest.mark.parametrize(("mode", "axes"), [("channel", (0, 2, 3)), ("feature", (0,))])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_statistics_are_those_of_resized_pictures(
+    mode: Any, axes: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "_CHUNK_VALUES", 1000)
+    x, resize = PICTURES.astype(dtype), Resize((8, 7))
+    made = fit_standardize(mode, x, SORTED, full_scale=255.0, layout="pictures", resize=resize)
+    check(made, resize(torch.from_numpy(x)).numpy(), SORTED, axes)

@@ -98,3 +98,35 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as caught:
             read_inputs([tmp_path / name], shape, full_scale=255.0)
         assert name in str(caught.value)
+
+
+def enlarge(x: np.ndarray) -> np.ndarray:
+    """Stand in for what resizes: every pixel of the first column and row, repeated."""
+    assert x.ndim == 4 and x.flags.c_contiguous
+    return np.broadcast_to(x[:, :, :1, :1], (*x.shape[:2], *SHAPE[1:])).copy()
+
+
+def test_pictures_of_any_size_are_resized_where_the_experiment_does_so(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS[:2, :3]).save(tmp_path / "a.png")
+    Image.fromarray(COLOURS).save(tmp_path / "b.png")
+    np.save(tmp_path / "c.npy", np.stack([COLOURS[:2, :5]] * 2))
+    np.save(tmp_path / "d.npy", COLOURS[:2].transpose(2, 0, 1))
+    read = read_inputs([tmp_path], SHAPE, full_scale=255.0, resize=enlarge)
+    assert read.x.shape == (2, *SHAPE)
+    arrays = read_inputs([tmp_path / "c.npy", tmp_path / "d.npy"], SHAPE, full_scale=255.0, resize=enlarge)
+    assert arrays.x.shape == (3, *SHAPE)
+    for row in (*read.x, *arrays.x):
+        np.testing.assert_array_equal(row[:, 0, 0], COLOURS[0, 0])
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 7, 9), (7, 9), (2, 7, 0, 3)])
+def test_an_array_of_other_channels_is_refused_all_the_same(shape: tuple[int, ...], tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match="takes samples of shape"):
+        read_inputs([tmp_path / "a.npy"], SHAPE, full_scale=255.0, resize=enlarge)
+
+
+def test_a_grey_array_of_any_size_may_leave_its_channel_out(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((5, 7, 9), 3, np.uint8))
+    read = read_inputs([tmp_path / "a.npy"], (1, 4, 6), full_scale=255.0, resize=enlarge)
+    assert read.x.shape == (5, 1, 4, 6)

@@ -46,6 +46,7 @@ PARTS = {
     "datasets": {"datasets"},
     "optimizers": {"optimizers", "layers"},
     "regularizers": {"layers"},
+    "weights": {"weights"},
 }
 
 

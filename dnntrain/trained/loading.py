@@ -1,14 +1,11 @@
-"""A trained network: read from its run directory, measured, and asked for predictions."""
+"""A trained network, read from its run directory."""
 
 from __future__ import annotations
 
-import logging
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,20 +16,13 @@ from typing_extensions import override
 
 from dnntrain import build
 from dnntrain import spec as specs
-from dnntrain.diagnostics.uncertainty import MonteCarlo, predicted
 from dnntrain.errors import NewerError, StoreError
-from dnntrain.parts.datasets.inputs import read_inputs
 from dnntrain.parts.transforms import Standardize
-from dnntrain.placement import place, settings
 from dnntrain.registry import Positive, PositiveInt
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory, find
-from dnntrain.training.tally import evaluate as measure
 
 CHECKPOINT_SCHEMA: Final = 1
-EVALUATION_BATCH: Final = 1024
-
-_logger = logging.getLogger("dnntrain")
 
 
 class Trained(nn.Module):
@@ -68,122 +58,6 @@ class Trained(nn.Module):
         return logits
 
 
-def evaluate(
-    run: str | Path,
-    /,
-    *,
-    split: str = "test",
-    mc_samples: int | None = None,
-    device: str | None = None,
-    runs: str | Path = "runs",
-) -> dict[str, Any]:
-    """Measure the best checkpoint of a run on one part of its data.
-
-    Args:
-        run: a path, a name, a unique prefix, or `last`.
-        split: train, valid or test.
-        mc_samples: measure the mean prediction of so many passes with dropout, in place of one without.
-        device: where to compute; as the run says unless given.
-        runs: where runs are looked for.
-
-    Returns:
-        loss and metrics, named `split/...`; all are numbers but `confusion`, which is a list of rows.
-    """
-    directory = find(str(run), Path(runs))
-    spec = _spec_of(directory, device)
-    data = build.open_data(spec)
-    recorded = directory.environment().get("data", {}).get("fingerprint")
-    if recorded != data.arrays.fingerprint:
-        _logger.warning("the data is not what %s was trained on: its fingerprint differs", directory.name)
-    placement = place(spec)
-    trained = _load(directory, spec, placement.device)
-    loss, metrics = build.loss_and_metrics(spec, data)
-    with settings(spec, placement):
-        return measure(
-            trained.model if mc_samples is None else MonteCarlo(trained.model, mc_samples, trained.kind),
-            build.part_of(spec, data, split, trained.prepare, placement.device),
-            loss=loss.to(placement.device),
-            metrics=metrics,
-            batch_size=EVALUATION_BATCH,
-            precision=placement.precision,
-            prefix=split,
-        )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says of one sample.
-
-    Attributes:
-        name: the file, with the row behind it where it holds several.
-        label: the most likely class, or None for numbers.
-        values: the probability of each class by name; or the predicted numbers, by their position.
-        spread: their deviation over the passes of Monte Carlo dropout; None without it.
-    """
-
-    name: str
-    label: str | None
-    values: dict[str, float]
-    spread: dict[str, float] | None
-
-
-def predict(
-    run: str | Path,
-    inputs: Sequence[Path],
-    /,
-    *,
-    mc_samples: int | None = None,
-    device: str | None = None,
-    runs: str | Path = "runs",
-) -> list[Prediction]:
-    """Predict pictures or arrays with the best checkpoint of a run.
-
-    Args:
-        run: a path, a name, a unique prefix, or `last`.
-        inputs: pictures, folders of pictures, .npy or .npz files.
-        mc_samples: the mean of so many passes with dropout, and their spread, in place of one pass without.
-        device: where to compute; as the run says unless given.
-        runs: where runs are looked for.
-
-    Raises:
-        DataError: a file cannot be used.
-        UsageError: there is no dropout to sample.
-    """
-    directory = find(str(run), Path(runs))
-    spec = _spec_of(directory, device)
-    placement = place(spec)
-    trained = _load(directory, spec, placement.device)
-    read = read_inputs(inputs, trained.shape, full_scale=trained.full_scale)
-    means, spreads = [], []
-    with settings(spec, placement), torch.inference_mode():
-        for piece in torch.split(torch.from_numpy(read.x), EVALUATION_BATCH):
-            x = trained.prepare(piece.to(placement.device))
-            if mc_samples is None:
-                means.append(predicted(trained.model(x), trained.kind))
-            else:
-                sampled = MonteCarlo(trained.model, mc_samples, trained.kind).sample(x)
-                means.append(sampled.mean)
-                spreads.append(sampled.spread)
-    mean = torch.cat(means).cpu()
-    spread = torch.cat(spreads).cpu() if spreads else None
-    return [
-        _prediction(trained, name, mean[i], None if spread is None else spread[i]) for i, name in enumerate(read.names)
-    ]
-
-
-def _prediction(trained: Trained, name: str, mean: Tensor, spread: Tensor | None) -> Prediction:
-    if trained.kind == "binary":
-        mean = torch.cat([1.0 - mean, mean])
-        spread = None if spread is None else torch.cat([spread, spread])
-    names = trained.classes or tuple(str(i) for i in range(len(mean)))
-    return Prediction(
-        name,
-        names[int(mean.argmax())] if trained.classes else None,
-        dict(zip(names, mean.tolist(), strict=True)),
-        None if spread is None else dict(zip(names, spread.tolist(), strict=True)),
-    )
-
-
 def load(run: str | Path, /, *, runs: str | Path = "runs", device: str | torch.device = "cpu") -> Trained:
     """Return the network of a run, with its best weights and its preprocessing, in evaluation mode.
 
@@ -193,18 +67,23 @@ def load(run: str | Path, /, *, runs: str | Path = "runs", device: str | torch.d
         device: where to put it.
     """
     directory = find(str(run), Path(runs))
-    spec = _spec_of(directory, None)
-    return _load(directory, spec, torch.device(device))
+    spec = spec_of(directory, None)
+    return load_best(directory, spec, torch.device(device))
 
 
-def _spec_of(directory: RunDirectory, device: str | None) -> Spec:
+def spec_of(directory: RunDirectory, device: str | None) -> Spec:
     """Read the spec of a run, to be computed on another device if one is given."""
     overrides = [] if device is None else [f"training.device={device}"]
     source = str(directory.path / directory.SPEC)
     return specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
 
 
-def _load(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
+def load_best(directory: RunDirectory, spec: Spec, device: torch.device) -> Trained:
+    """Return the network of a run with its best weights, built as a spec of it says.
+
+    Raises:
+        StoreError: there is no best checkpoint, or it is damaged, or that of another experiment.
+    """
     path = directory.checkpoint(directory.BEST)
     if not path.exists():
         raise StoreError(f"{directory.path} has no best checkpoint: no epoch was finished with a finite metric")

@@ -60,7 +60,7 @@ def evaluate(
         from dnntrain.trained.sheet import check_sheet, write_sheet
 
         if output is not None:
-            check_sheet(output)
+            check_sheet(output, worst)
         made = trained.assess(run, split=split, worst=worst, mc_samples=mc_samples, device=device, runs=runs_dir)
         if output is not None:
             write_sheet(made, output)

@@ -29,6 +29,7 @@ from dnntrain.cli.output import (
 from dnntrain.cli.tables import Table
 from dnntrain.errors import DataError, UsageError, visible
 from dnntrain.store import write_atomic
+from dnntrain.units import count
 
 if TYPE_CHECKING:
     from dnntrain.trained import Prediction
@@ -92,12 +93,12 @@ def predict(
         else:
             _WRITERS[chosen](counted, sys.stdout)
         if skipped.count:
-            print(f"{skipped.count} inputs could not be predicted, {counted.count} could", file=sys.stderr)
+            print(f"{count(skipped.count, 'input')} could not be predicted, {counted.count:,} could", file=sys.stderr)
             raise typer.Exit(1)
         if not counted.count:
             raise DataError(f"there is nothing to predict in {', '.join(map(str, inputs))}")
         if output is not None:
-            print(visible(f"wrote {counted.count} predictions to {output}", keep=""), file=sys.stderr)
+            print(visible(f"wrote {count(counted.count, 'prediction')} to {output}", keep=""), file=sys.stderr)
 
 
 class _Skipped:

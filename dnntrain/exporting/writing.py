@@ -26,8 +26,8 @@ from dnntrain.trained import Trained, load_best, spec_of
 TOLERANCE: Final = 1e-4
 SAMPLES: Final = 256
 """What was written is checked on at most so many samples."""
-OPSETS: Final = (18, 25)
-"""The lowest that PyTorch's exporter writes, and one beyond those that it knows by now."""
+OPSETS: Final = (18, 23)
+"""The lowest and the highest that PyTorch's exporter writes."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ def _check_request(format: str, opset: int | None) -> None:
         raise UsageError(f"there is no format '{format}'; {suggest(format, FORMATS)}")
     if opset is not None and format != "onnx":
         raise UsageError(f"--opset is for --format onnx, not {format}")
-    if opset is not None and not OPSETS[0] <= opset < OPSETS[1]:
-        raise UsageError(f"PyTorch writes ONNX for the opsets {OPSETS[0]} to {OPSETS[1] - 1}, not {opset}")
+    if opset is not None and not OPSETS[0] <= opset <= OPSETS[1]:
+        raise UsageError(f"PyTorch writes ONNX for the opsets {OPSETS[0]} to {OPSETS[1]}, not {opset}")
     check_packages(format)
 
 

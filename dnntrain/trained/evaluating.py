@@ -138,6 +138,8 @@ def assess(
             prefix=split,
         )
     outputs = torch.cat(heard.outputs)
+    if wrong := int((~outputs.isfinite().all(dim=1)).sum()):
+        _logger.warning("the outputs for %d of %d samples are not finite", wrong, len(outputs))
     targets = examples.y.index_select(0, examples.index).cpu()
     rows, losses = _highest(loss.cpu(), outputs, targets, worst)
     part: Split = getattr(data.parts, split)

@@ -20,14 +20,18 @@ _MARGIN: Final = 8
 _LINE: Final = 15
 _WIDEST: Final = 10
 """Tiles beside each other at most."""
+_MOST: Final = 500
+"""Tiles on a sheet at most: more would be a picture that few programs show."""
 
 
-def check_sheet(path: Path) -> None:
+def check_sheet(path: Path, samples: int) -> None:
     """Make sure that a sheet can be written there, before anything is computed.
 
     Raises:
-        UsageError: it is no name of a PNG file, or there is one already.
+        UsageError: it is no name of a PNG file, or there is one already, or it would be too large.
     """
+    if samples > _MOST:
+        raise UsageError(f"a sheet holds at most {_MOST} samples, not {samples:,}")
     if path.suffix.lower() != ".png":
         raise UsageError(f"the sheet is a PNG picture, so {path} must end in .png")
     if os.path.lexists(path):

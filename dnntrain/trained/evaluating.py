@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from dnntrain import build
-from dnntrain.diagnostics.uncertainty import MonteCarlo, predicted
+from dnntrain.diagnostics.uncertainty import MonteCarlo
 from dnntrain.parts.datasets import Split
 from dnntrain.placement import place, settings
 from dnntrain.store import find
@@ -182,9 +182,10 @@ def as_bytes(pictures: np.ndarray, full_scale: float) -> np.ndarray:
 
 
 def _probabilities(outputs: Tensor, kind: str) -> Tensor:
-    """Return the probability of each class, (N, K); of both, where one logit stands for two."""
-    made = predicted(outputs, kind)
-    return torch.cat([1.0 - made, made], dim=1) if kind == "binary" else made
+    """Return the probability of each class, (N, K) of float64; of both, where one logit stands for two."""
+    logits = outputs.double()
+    # The one logit z is that of the second class, beside 0.
+    return (torch.cat([torch.zeros_like(logits), logits], dim=1) if kind == "binary" else logits).softmax(dim=1)
 
 
 @torch.inference_mode()

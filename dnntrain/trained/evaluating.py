@@ -18,7 +18,7 @@ from dnntrain.parts.datasets import Split
 from dnntrain.placement import place, settings
 from dnntrain.store import find
 from dnntrain.trained.figures import Classified, Residuals, classified, residuals
-from dnntrain.trained.loading import load_best, spec_of
+from dnntrain.trained.loading import Trained, load_best, spec_of
 from dnntrain.training.tally import evaluate as measure
 
 EVALUATION_BATCH: Final = 1024
@@ -148,13 +148,16 @@ def assess(
         split,
         len(targets),
         measured,
-        None
-        if trained.classes is None
-        else classified(_probabilities(outputs, trained.kind), targets, trained.classes),
-        residuals(outputs, targets) if trained.classes is None else (),
-        _worst(part, rows, losses, outputs, targets, trained.kind, trained.classes),
+        *_figures(trained, outputs, targets),
+        _worst(trained, part, rows, losses, outputs, targets),
         as_bytes(part.x[part.index[rows]], data.arrays.full_scale) if pictured else None,
     )
+
+
+def _figures(trained: Trained, outputs: Tensor, targets: Tensor) -> tuple[Classified | None, tuple[Residuals, ...]]:
+    if trained.classes is None:
+        return None, residuals(outputs, targets)
+    return classified(_probabilities(outputs, trained.kind), targets, trained.classes), ()
 
 
 class _Listener(nn.Module):
@@ -200,21 +203,16 @@ def _highest(loss: nn.Module, outputs: Tensor, targets: Tensor, count: int) -> t
 
 
 def _worst(
-    part: Split,
-    rows: list[int],
-    losses: list[float],
-    outputs: Tensor,
-    targets: Tensor,
-    kind: str,
-    classes: tuple[str, ...] | None,
+    trained: Trained, part: Split, rows: list[int], losses: list[float], outputs: Tensor, targets: Tensor
 ) -> tuple[Worst, ...]:
+    classes = trained.classes
     made = []
     for i, loss in zip(rows, losses, strict=True):
         row = int(part.index[i])
         if classes is None:
             made.append(Worst(row, loss, targets[i].tolist(), outputs[i].tolist(), None, None))
             continue
-        probabilities = _probabilities(outputs[i : i + 1], kind)[0]
+        probabilities = _probabilities(outputs[i : i + 1], trained.kind)[0]
         likeliest, right = int(probabilities.argmax()), int(targets[i])
         made.append(
             Worst(

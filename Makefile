@@ -37,10 +37,11 @@ docs: $(READY) ## rewrite docs/reference.md from the registry
 results: $(READY) ## rewrite the tables of docs/results.md from docs/runs
 	$(BIN)/python docs/studies.py table
 
-bench: $(READY) ## time a training step, a comparison of a thousand runs, and sweeps, beside bare ones
+bench: $(READY) ## time a training step, a comparison of many runs, sweeps, and folded networks, beside bare ones
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/compare_many.py
 	$(BIN)/python benchmarks/sweep_asha.py
+	$(BIN)/python benchmarks/folding.py
 
 clean: ## remove the environment and every cache; runs/ is left alone
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,20 +1,41 @@
 """Train deep neural networks from YAML.
 
 `dnntrain.train(spec)` trains an experiment and returns its record; `dnntrain.load(run)` gives the trained network with
-its preprocessing. The command `dnntrain` does the same from a terminal.
+its preprocessing, and `dnntrain.export(run)` writes it for elsewhere. The command `dnntrain` does the same from a
+terminal.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dnntrain.exporting import Exported, export
     from dnntrain.run import RunRecord, resume, train
     from dnntrain.trained import Prediction, Trained, evaluate, load, predict
 
     __version__: str
 
-__all__ = ["Prediction", "RunRecord", "Trained", "__version__", "evaluate", "load", "predict", "resume", "train"]
+_HOMES = {
+    "dnntrain.exporting": ("Exported", "export"),
+    "dnntrain.run": ("RunRecord", "resume", "train"),
+    "dnntrain.trained": ("Prediction", "Trained", "evaluate", "load", "predict"),
+}
+
+__all__ = [
+    "Exported",
+    "Prediction",
+    "RunRecord",
+    "Trained",
+    "__version__",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,8 +44,7 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("dnntrain")
-    if name in __all__:
-        from dnntrain import run, trained
-
-        return getattr(run if hasattr(run, name) else trained, name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
     raise AttributeError(f"module 'dnntrain' has no attribute '{name}'")

@@ -10,6 +10,7 @@ The tree::
     ├── StoreError                1   a run directory cannot be written or read
     │   ├── LockedError           1   another process holds the run directory
     │   └── NewerError            1   a newer dnntrain wrote it
+    ├── ExportError               1   a network cannot be written in a format, or does not compute the same there
     └── DivergedError             1   training met numbers that are not finite
 
     Interrupted                       128 + the signal's number: a signal asked for the end (a KeyboardInterrupt)
@@ -68,6 +69,10 @@ class LockedError(StoreError):
 
 class NewerError(StoreError):
     """What is to be read was written by a newer dnntrain."""
+
+
+class ExportError(DnntrainError):
+    """A network cannot be written in a format, or does not compute the same there."""
 
 
 class DivergedError(DnntrainError):

@@ -27,6 +27,7 @@ def test_exit_codes_say_whose_mistake_it_was() -> None:
         "StoreError": 1,
         "LockedError": 1,
         "NewerError": 1,
+        "ExportError": 1,
         "DivergedError": 1,
     }
 

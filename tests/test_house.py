@@ -23,7 +23,7 @@ LAYERS = [
     {"build"},
     {"diagnostics"},
     {"trained", "tracking"},
-    {"recording", "resuming", "identity"},
+    {"recording", "resuming", "identity", "exporting"},
     {"run", "compare"},
     {"verifying"},
     {"sweep"},

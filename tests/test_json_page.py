@@ -40,6 +40,12 @@ regularizers: [{name: l2, strength: 1.0e-4}]
 metrics: [accuracy, confusion]
 training: {epochs: 1, device: cpu}
 """
+VALUES = """\
+name: numbers
+data: {dataset: diabetes, batch_size: 64}
+model: {architecture: {name: mlp, hidden: [8]}, normalization: batch}
+training: {epochs: 1, device: cpu}
+"""
 BROKEN = """\
 data: {dataset: digits, limt: 64}
 model: {architecture: mlp, activation: sellu}
@@ -192,7 +198,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Documents]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(plugins, "_loaded", {})
-        yield {**trained(folder), **taken_apart(), **kept(folder), **asked()}
+        found = trained(folder)
+        measured, left = numbers(folder)
+        yield {**found, **taken_apart(), **kept(folder), **asked(), "evaluate": found["evaluate"] + measured, **left}
 
 
 def trained(folder: Path) -> Documents:
@@ -209,7 +217,7 @@ def trained(folder: Path) -> Documents:
         CliRunner().invoke(app, command)
     found: Documents = {
         "run, resume": [first, told("resume", "last", "--set", "training.epochs=2")],
-        "evaluate": [told("evaluate", "last")],
+        "evaluate": [told("evaluate", "last", "--worst", "2")],
         "predict": [told("predict", "last", "some.npy"), told("predict", "last", "some.npy", "--mc-samples", "2")],
     }
     run = RunDirectory(Path(first["path"]))
@@ -235,6 +243,19 @@ def trained(folder: Path) -> Documents:
     found["divergence.json"] = [read(diverged, diverged.DIVERGENCE)]
     read_all = [read(each, each.SUMMARY) for each in (run, diverged, *map(RunDirectory, EXERCISE.iterdir()))]
     return {**found, "summary.json": read_all}
+
+
+def numbers(folder: Path) -> tuple[list[Any], Documents]:
+    """Predict numbers, and write networks for elsewhere, of data that is there and of data that has gone."""
+    (folder / "numbers.yaml").write_text(VALUES)
+    told("run", "numbers.yaml", "--runs-dir", "others")
+    measured = [told("evaluate", "last", "--worst", "2", "--runs-dir", "others")]
+    np.savez(folder / "rows.npz", x_train=np.eye(8, dtype=np.float32), y_train=np.arange(8) % 2)
+    (folder / "rows.yaml").write_text(VALUES.replace("diabetes", "{name: npz, path: rows.npz}"))
+    written = told("export", "last", "--format", "onnx", "--fuse", "--runs-dir", "others")
+    told("run", "rows.yaml", "--runs-dir", "others")
+    (folder / "rows.npz").unlink()
+    return measured, {"export": [written, told("export", "last", "--format", "safetensors", "--runs-dir", "others")]}
 
 
 def taken_apart() -> Documents:

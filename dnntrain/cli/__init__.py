@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import typer
 
-from dnntrain.cli import ablation, comparison, experiments, exporting, files, manage, runs, sweeping, watch
+from dnntrain.cli import (
+    ablation,
+    comparison,
+    evaluating,
+    experiments,
+    exporting,
+    files,
+    manage,
+    predicting,
+    runs,
+    sweeping,
+    watch,
+)
 
 app = typer.Typer(
     name="dnntrain",
@@ -24,8 +36,9 @@ app.command("resume")(experiments.resume)
 app.command("verify-resume")(experiments.verify_resume)
 app.command("sweep")(sweeping.sweep)
 app.command("worker")(sweeping.worker)
-app.command("evaluate")(experiments.evaluate)
-app.command("predict")(experiments.predict)
+app.command("evaluate")(evaluating.evaluate)
+app.command("predict")(predicting.predict)
+app.command("export")(exporting.export)
 app.command("summary")(experiments.summary)
 app.command("lr-find")(experiments.lr_find)
 app.command("validate")(files.validate)

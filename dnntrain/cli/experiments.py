@@ -1,4 +1,4 @@
-"""Commands that need torch: run, resume, evaluate, predict, summary, ..."""
+"""Commands that need torch and an experiment file: run, resume, summary, ..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dnntrain.cli.output import (
     Config,
     Device,
     Json,
-    McSamples,
     Plugin,
     Quiet,
     Run,
@@ -24,7 +23,6 @@ from dnntrain.cli.output import (
     console,
     duration,
     figure,
-    figures,
     load_plugins,
     print_json,
     user_errors,
@@ -124,71 +122,6 @@ def verify_resume(config: Config, set_: Set = None, plugin: Plugin = None, json:
                     print(f"    {place}: {name}")
         if not verdict.identical:
             raise typer.Exit(1)
-
-
-def evaluate(
-    run: Run,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    mc_samples: McSamples = None,
-    device: Device = None,
-    runs_dir: RunsDir = Path("runs"),
-    plugin: Plugin = None,
-    json: Json = False,
-) -> None:
-    """Measure the best checkpoint of a run."""
-    with user_errors():
-        if split not in ("train", "valid", "test"):
-            raise typer.BadParameter(f"'{split}' is not train, valid or test", param_hint="--split")
-        load_plugins(plugin)
-        from dnntrain import trained
-
-        metrics = trained.evaluate(run, split=split, mc_samples=mc_samples, device=device, runs=runs_dir)
-        if json:
-            print_json(metrics)
-            return
-        scalars = {name: value for name, value in metrics.items() if not isinstance(value, list)}
-        out = console()
-        out.print(f"{split}:   {figures(scalars, split)}", markup=False)
-        for name, rows in metrics.items():
-            if isinstance(rows, list):
-                shown = Table("true \\ predicted", *(f">{i}" for i in range(len(rows))))
-                for i, row in enumerate(rows):
-                    shown.add(str(i), *map(str, row))
-                out.print(f"\n{name.removeprefix(f'{split}/')}:", markup=False)
-                shown.print(out)
-
-
-def predict(
-    run: Run,
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, .npy or .npz files.")],
-    mc_samples: McSamples = None,
-    device: Device = None,
-    runs_dir: RunsDir = Path("runs"),
-    plugin: Plugin = None,
-    json: Json = False,
-) -> None:
-    """Predict classes and probabilities, or numbers, with the best checkpoint of a run."""
-    with user_errors():
-        load_plugins(plugin)
-        from dataclasses import asdict
-
-        from dnntrain import trained
-
-        made = trained.predict(run, inputs, mc_samples=mc_samples, device=device, runs=runs_dir)
-        if json:
-            print_json([asdict(prediction) for prediction in made])
-            return
-        rows = Table("input", "prediction", *([] if mc_samples is None else [">spread"]))
-        for each in made:
-            name = each.label or next(iter(each.values))
-            best = f"{each.label}  {100 * each.values[name]:.1f} %" if each.label else _numbers(each.values)
-            spread = (
-                []
-                if each.spread is None
-                else [f"{100 * each.spread[name]:.1f} %" if each.label else _numbers(each.spread)]
-            )
-            rows.add(each.name, best, *spread)
-        rows.print(console())
 
 
 def summary(
@@ -335,10 +268,6 @@ def _report(record: Any, *, quiet: bool, json: bool) -> None:
     speed = summary["samples_per_second"]
     out.print(f"{summary['parameters']:,} parameters, {speed:,.0f} samples/s" if speed else "")
     out.print(f"[bold]{escape(visible(str(path)))}[/bold]")
-
-
-def _numbers(values: dict[str, float]) -> str:
-    return "  ".join(f"{value:.6g}" for value in values.values())
 
 
 def _names(metrics: dict[str, Any]) -> list[str]:

@@ -122,6 +122,11 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=not wrapping, width=None if wrapping else LONG_LINE)
 
 
+def as_json(value: Any) -> str:
+    """Write a value as JSON on one line; what is not a finite number becomes null."""
+    return json.dumps(finite(value))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is not a finite number becomes null."""
     print(json.dumps(finite(value), indent=2))

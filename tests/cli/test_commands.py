@@ -312,7 +312,8 @@ def test_a_damaged_run_is_listed_as_damaged(tmp_path: Path) -> None:
 
 def test_evaluate(finished: Path) -> None:
     told = json.loads(call("show", "last", "--runs-dir", str(finished), "--json").stdout)["test"]
-    assert json.loads(call("evaluate", "last", "--runs-dir", str(finished), "--json").stdout) == told
+    measured = json.loads(call("evaluate", "last", "--runs-dir", str(finished), "--json").stdout)
+    assert {name: value for name, value in measured.items() if name.startswith("test/")} == told
     assert "accuracy" in call("evaluate", "last", "--runs-dir", str(finished), "--split", "valid").stdout
     wrong = call("evaluate", "last", "--runs-dir", str(finished), "--split", "tset")
     assert wrong.exit_code == 2

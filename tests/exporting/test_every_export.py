@@ -1,0 +1,38 @@
+"""Every architecture leaves in every format, for any number of samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tinynetworks import network, small
+from torch import Tensor
+
+from dnntrain.exporting.formats import FORMATS, Network
+from dnntrain.parts.architectures import architectures
+
+# Beside the plain form of each: what is read from both ends, and tokens.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rnn": {"bidirectional": True},
+    "lstm": {"embedding": {"vocabulary": 9, "size": 4}},
+    "gru": {"bidirectional": True, "layers": 1},
+}
+
+
+def inputs(name: str) -> Tensor:
+    draws = torch.Generator().manual_seed(0)
+    if "embedding" in OPTIONS.get(name, {}):
+        return torch.randint(9, (7, 5), generator=draws).float()
+    return torch.randn(7, 3, 8, 8, generator=draws)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("name", architectures.names())
+def test_it_computes_the_same_there(name: str, format_: str) -> None:
+    x = inputs(name)
+    model = network({**small(name), **OPTIONS.get(name, {})}, shape=tuple(x.shape[1:])).eval().requires_grad_(False)
+    with torch.no_grad():
+        written = FORMATS[format_].make(Network(model, x[:3], "logits", model.state_dict(), {}), None)
+        for samples in (1, 2, 7):
+            assert (written.compute(x[:samples]) - model(x[:samples])).abs().max() < 1e-5

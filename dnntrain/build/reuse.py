@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from dnntrain.checkpoints import read_best
-from dnntrain.errors import Problem, SpecError, StoreError, UsageError
-from dnntrain.parts.layers import layers_of, pick, state_of
+from dnntrain.errors import DataError, Problem, SpecError, StoreError, UsageError
+from dnntrain.parts.layers import OUTPUT, layers_of, pick, state_of
+from dnntrain.parts.weights import Weights, read_weights
+from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 from dnntrain.spec.reusing import ReuseSpec
 from dnntrain.store import RunDirectory, find, listing
 
 _ENDED: Final = ("completed", "stopped")
+_COUNT: Final = ".num_batches_tracked"
+
+_logger = logging.getLogger("dnntrain")
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,13 @@ class Source:
         path: the run directory or the file that they come from.
         tensors: by the names that a network of ours gives them.
         scaling: what standardized the inputs of the network they come from, scale and shift; None where nobody knows.
+        remarks: what a file must say besides, so that the layers compute what they did where they come from.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     scaling: tuple[Tensor, Tensor] | None
+    remarks: tuple[str, ...] = ()
 
 
 def locate(spec: Spec, runs: Path) -> Spec:
@@ -98,10 +106,24 @@ def open_source(spec: Spec) -> Source:
         message = f"there is no run and no file {path}"
         raise SpecError([spec.problem("model.reuse.from", message, "name a run that came to its end, or a file")])
     try:
+        if path.is_file():
+            weights = read_weights(path, names=reuse.names)
+            return Source(path, weights.tensors, None, (*weights.remarks, *_otherwise_activated(spec, weights)))
         best = read_best(RunDirectory(path))
-    except StoreError as error:
+    except (StoreError, DataError, UsageError) as error:
         raise SpecError([spec.problem("model.reuse.from", str(error))]) from error
+    if reuse.names is not None:
+        message = "a run calls its layers as dnntrain does: names are for files"
+        raise SpecError([spec.problem("model.reuse.names", message, "leave it out")])
     return Source(path, best.model, (best.prepare.scale, best.prepare.shift))
+
+
+def _otherwise_activated(spec: Spec, weights: Weights) -> Iterator[str]:
+    """Say where a file has another activation behind its hidden layers than the experiment."""
+    ours = spec.model.activation
+    theirs = {kind for layer, kind in weights.activations.items() if layer != OUTPUT}
+    if isinstance(ours, Choice) and theirs - {ours.name}:
+        yield f"its hidden layers have {' and '.join(sorted(theirs))} behind them, and model.activation is {ours.name}"
 
 
 def knows_scaling(spec: Spec) -> bool:
@@ -135,20 +157,23 @@ def take_over(spec: Spec, model: nn.Module, source: Source) -> list[str]:
     Raises:
         SpecError: some of the layers are not there, or have another shape there; each is named.
     """
+    for remark in source.remarks:
+        _logger.warning("%s: %s", source.path, remark)
     kept = set(reused_layers(spec, model))
-    names = _reuse(spec).names or {}
     state = model.state_dict()
     problems: list[Problem] = []
     for layer in layers_of(model):
         if layer.name not in kept:
             continue
         wanted = state_of(layer, model)
-        wrong = [_unlike(name, state[name], source.tensors.get(names.get(name, name))) for name in wanted]
+        # Only PyTorch counts the batches that statistics were taken of, and only where there is no momentum.
+        wanted = [name for name in wanted if not name.endswith(_COUNT) or name in source.tensors]
+        wrong = [_unlike(name, state[name], source.tensors.get(name)) for name in wanted]
         if told := [each for each in wrong if each]:
             problems.append(spec.problem("model.reuse", f"layer {layer.name} cannot be reused: {'; '.join(told)}"))
             continue
         for name in wanted:
-            state[name].copy_(source.tensors[names.get(name, name)])
+            state[name].copy_(source.tensors[name])
     if problems:
         there = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in source.tensors))
         hint = f"keep fewer layers, or give them the form they have in {source.path.name} ({there})"

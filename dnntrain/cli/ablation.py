@@ -76,7 +76,7 @@ def ablate(
         else:
             only = None if without is None else [name.strip() for name in without.split(",")]
             experiment = spec.load(config or "", set_ or ())
-            planned = ablation.plan_ablation(experiment, seeds=seeds or SEEDS, metric=metric, only=only)
+            planned = ablation.plan_ablation(experiment, seeds=seeds or SEEDS, metric=metric, only=only, runs=runs_dir)
         if not json:
             _print_plan(planned)
         elif dry_run:

@@ -119,7 +119,7 @@ def sweep(
         hired = choose(engine, workers, Cluster(address, cpus, gpus, bring_home))
         if config is not None:
             made = draft(config, changes, grid or ())
-            made = _fitted(made, hired, dry_run=dry_run, quiet=quiet, json=json)
+            made = _fitted(made, hired, runs_dir, dry_run=dry_run, quiet=quiet, json=json)
             if dry_run:
                 return
             study = Study.begin(made, runs=runs_dir, storage=storage)
@@ -171,7 +171,7 @@ def needed(storage: str | None, plugin: list[Path] | None) -> str:
     return "".join(f" {shlex.quote(each)}" for each in given)
 
 
-def _fitted(made: Draft, engine: Engine, *, dry_run: bool, quiet: bool, json: bool) -> Draft:
+def _fitted(made: Draft, engine: Engine, runs: Path, *, dry_run: bool, quiet: bool, json: bool) -> Draft:
     """Say what a sweep will take, and make it fit into its budget, where either is asked for.
 
     What was changed is always said: on stderr where stdout is for something else.
@@ -186,11 +186,11 @@ def _fitted(made: Draft, engine: Engine, *, dry_run: bool, quiet: bool, json: bo
     from dnntrain.sweep.plan import Plan
     from dnntrain.sweep.probing import probe
 
-    plan = Plan(made)
+    plan = Plan(made, runs=runs)
     limit = plan.sweep.budget
     if limit is None and not dry_run:
         return made
-    check_space(made, plan.space)
+    check_space(made, plan.space, runs=runs)
     measured, workers = probe(plan, threads=engine.threads), engine.slots
     words: Sequence[str] = ()
     if limit is None:
@@ -199,13 +199,13 @@ def _fitted(made: Draft, engine: Engine, *, dry_run: bool, quiet: bool, json: bo
         fitted = fit(made, plan, measured, workers, seconds(limit))
         made, words, expected = fitted.draft, fitted.words, fitted.expectation
     if dry_run and json:
-        print_json(as_json(Plan(made), expected, words))
+        print_json(as_json(Plan(made, runs=runs), expected, words))
     elif json or (quiet and not dry_run):
         for line in words:
             print(visible(line), file=sys.stderr)
     else:
         out = console()
-        for line in [*(preview(Plan(made)) if dry_run else ()), *words, *describe(expected)]:
+        for line in [*(preview(Plan(made, runs=runs)) if dry_run else ()), *words, *describe(expected)]:
             prose(out, line)
         out.print()
     return made

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from dnntrain.parts.layers import Selection
 from dnntrain.parts.schedules import schedules
-from dnntrain.registry import Choice, Options, Pick, Positive, PositiveInt, read_path
+from dnntrain.registry import Choice, NonNegativeInt, Options, Pick, Positive, PositiveInt, read_path
 
 
 def _source(value: Any) -> str:
@@ -29,8 +29,10 @@ def _selection(value: Any) -> Selection:
     raise PydanticCustomError("layers", "must be a number of layers, or names of layers or patterns")
 
 
-_Words = {"type": ["integer", "string", "array"], "items": {"type": "string"}}
-Layers = Annotated[Selection, BeforeValidator(_selection), WithJsonSchema(_Words)]
+_Forms = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+}
+Layers = Annotated[NonNegativeInt | str | tuple[str, ...], BeforeValidator(_selection), WithJsonSchema(_Forms)]
 Source = Annotated[str, BeforeValidator(_source), WithJsonSchema({"type": "string"})]
 
 
@@ -55,13 +57,15 @@ class ReuseSpec(Options):
     )
     names: dict[str, str] | None = Field(
         None,
-        description="for a file that calls its weights otherwise: our name -> the name there",
-        examples=[{"dense1.weight": "fc1.weight"}],
+        description="for a file that calls its weights otherwise: our layer or weight -> the name there",
+        examples=[{"dense1": "fc1"}],
     )
 
 
 class StageSpec(Options):
     """A part of training with layers frozen, and with rates of its own."""
+
+    alternatives = (("freeze",), ("unfreeze",))
 
     epochs: PositiveInt = Field(description="how long it lasts")
     freeze: Layers | None = Field(

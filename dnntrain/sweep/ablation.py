@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
@@ -127,7 +128,12 @@ class Effects:
 
 
 def plan_ablation(
-    spec: Spec, *, seeds: int = 3, metric: str | None = None, only: Iterable[str] | None = None
+    spec: Spec,
+    *,
+    seeds: int = 3,
+    metric: str | None = None,
+    only: Iterable[str] | None = None,
+    runs: Path = Path("runs"),
 ) -> Ablation:
     """Plan the ablation of an experiment.
 
@@ -136,6 +142,7 @@ def plan_ablation(
         seeds: runs of each configuration.
         metric: such as `valid/accuracy`; what the experiment monitors unless given.
         only: take these techniques away; all that are there unless given.
+        runs: the folder in which a run whose layers are reused is looked for by its name.
 
     Raises:
         UsageError: there is no such technique or metric, or nothing is left to take away.
@@ -144,7 +151,7 @@ def plan_ablation(
     """
     wanted = _wanted(only)
     data = build.open_data(spec)
-    resolved = build.resolve(specs.without_sweep(spec), data)
+    resolved = build.resolve(specs.without_sweep(spec), data, runs=runs)
     if metric is not None:
         check_measured(resolved, metric)
     taken = {technique.name: technique.taken_away(resolved) for technique in wanted}

@@ -75,7 +75,7 @@ def open_experiment(query: str, *, runs: Path, overrides: Sequence[str] = ()) ->
         source = str(directory.path / directory.SPEC)
         spec = specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)
     spec = specs.without_sweep(spec)
-    return build.resolve(spec, build.open_data(spec))
+    return build.resolve(spec, build.open_data(spec), runs=runs)
 
 
 def draft_between(one: Spec, other: Spec, *, seeds: int = 3, metric: str | None = None) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from dnntrain import build
@@ -72,11 +73,16 @@ def _node(key: str, value: Any) -> Node:
     return planted(value, {}, (), Mark("sweep", 1, 1, len(text), text))
 
 
-def check_space(draft: Draft, space: Space) -> int:
+def check_space(draft: Draft, space: Space, *, runs: Path = Path("runs")) -> int:
     """Check the configurations of a space, and that their data can serve them, before anything trains.
 
     Of a space without ranges every point is checked, else every combination of listed values with both ends of each
     range; where that is more than `MOST_CHECKED`, so many of these combinations, drawn at random.
+
+    Args:
+        draft: the file and the settings of the command line.
+        space: of its sweep.
+        runs: the folder in which runs whose layers are reused are looked for by name.
 
     Returns:
         How many were checked.
@@ -88,7 +94,7 @@ def check_space(draft: Draft, space: Space) -> int:
     few = space.finite and space.combinations <= MOST_CHECKED
     points = list(space.points() if few else space.corners(MOST_CHECKED))
     found: dict[Problem, list[Point]] = {}
-    data = _Data()
+    data = _Data(runs)
     for point in points:
         try:
             data.check(configuration(draft, point))
@@ -110,7 +116,8 @@ def _told(problem: Problem, where: list[Point], total: int) -> Problem:
 class _Data:
     """Opened data sets, so that each is opened once."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
         self._opened: dict[str, build.Data | Problem] = {}
 
     def check(self, spec: Spec) -> None:
@@ -129,4 +136,4 @@ class _Data:
         data = self._opened[key]
         if isinstance(data, Problem):
             raise SpecError([data])
-        build.resolve(spec, data)
+        build.resolve(spec, data, runs=self._runs)

@@ -32,14 +32,16 @@ class Plan:
 
     Args:
         draft: of an experiment file with a section `sweep`.
+        runs: the folder in which runs whose layers are reused are looked for by name.
 
     Raises:
         SpecError: the file is wrong.
         UsageError: the sweep has no end.
     """
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, *, runs: Path = Path("runs")) -> None:
         self.draft = draft
+        self.reused_from = runs
         self.base = draft.spec()
         self.sweep = self.base.sweep or SweepSpec()
         self.space = Space(self.base)
@@ -55,13 +57,13 @@ class Plan:
             raise UsageError("configurations of different length cannot be compared at rungs: leave out sweep.prune")
 
     @classmethod
-    def read(cls, text: str, *, source: str, folder: Path) -> Plan:
+    def read(cls, text: str, *, source: str, folder: Path, runs: Path) -> Plan:
         """Read the plan of a sweep that was begun.
 
         Raises:
             SpecError: its file is wrong.
         """
-        return cls(drafts(text, source=source, folder=folder))
+        return cls(drafts(text, source=source, folder=folder), runs=runs)
 
     @cached_property
     def wanted(self) -> int:
@@ -135,7 +137,7 @@ class Plan:
             spec = self.base.model_copy(update=update)
         else:
             spec = self.base
-        monitor: Any = build.resolve(spec, self._open(spec)).training.monitor
+        monitor: Any = build.resolve(spec, self._open(spec), runs=self.reused_from).training.monitor
         return monitor.metric, monitor.mode
 
     @cached_property
@@ -172,7 +174,7 @@ class Plan:
         """
         spec = self.experiment(self.point(of), Repetition(stretch.seed, stretch.fold))
         data = self._open(spec)
-        resolved = build.resolve(spec, data)
+        resolved = build.resolve(spec, data, runs=self.reused_from)
         found = identities.identity(
             resolved, fingerprint=data.arrays.fingerprint, plugins=self.plugins, reused=build.digest(resolved)
         )

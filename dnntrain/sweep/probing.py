@@ -230,7 +230,7 @@ def find_kinds(plan: Plan, points: Iterable[Point]) -> list[Kind]:
     total = 0
     for point in points:
         spec = plan.experiment(point)
-        spec = build.resolve(spec, _open(spec, opened))
+        spec = build.resolve(spec, _open(spec, opened), runs=plan.reused_from)
         found.setdefault(flow(_costly(spec)), []).append((spec, point))
         total += 1
     kinds = []

@@ -55,7 +55,9 @@ class Study:
                 noted = opened.get_study_user_attrs(opened.get_study_id_from_name(name))
                 _refuse_led(noted.get(LED_BY), directory)
                 _refuse_missing(noted.get(_PLUGINS, {}), loaded_files())
-            self.plan = Plan.read(directory.sweep_text(), source=source, folder=directory.path)
+            self.plan = Plan.read(
+                directory.sweep_text(), source=source, folder=directory.path, runs=directory.path.parent
+            )
             self.board = Board(opened, name, better=self.plan.better)
         self._beats: Beats = FileBeats(directory.leases) if storage is None else StorageBeats(self.board)
 
@@ -68,8 +70,8 @@ class Study:
             UsageError: the sweep has no end, or a name that no folder can have.
             StoreError: the directory cannot be made, or the database cannot be opened.
         """
-        plan = Plan(draft)
-        check_space(draft, plan.space)
+        plan = Plan(draft, runs=runs)
+        check_space(draft, plan.space, runs=runs)
         plan.wanted  # noqa: B018 - raises where there is no end
         with explained():
             opened = None if storage is None else open_storage(Path(), storage)

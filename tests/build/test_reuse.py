@@ -186,3 +186,59 @@ def test_a_run_with_reused_layers_goes_on_and_loads_without_its_source(
     with caplog.at_level(logging.WARNING):
         longer = dnntrain.resume(record.path, overrides=["training.epochs=3"])
     assert longer.summary["epochs"] == 3
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_layers_come_from_a_file_of_weights_under_other_names(ending: str, runs: Path, tmp_path: Path) -> None:
+    theirs = read_best(run_of(runs)).model
+    tensors = {f"fc{name[5:]}": value for name, value in theirs.items() if name.startswith("dense")}
+    file = tmp_path / f"weights.{ending}"
+    if ending == "pt":
+        torch.save(tensors, file)
+    else:
+        pytest.importorskip("safetensors.torch").save_file(tensors, file)
+    content = target(**{"from": str(file), "keep": ["dense1", "dense2"], "names": {"dense1": "fc1", "dense2": "fc2"}})
+    content["model"]["normalization"] = "none"
+    with pytest.raises(SpecError, match=r"layer dense1 cannot be reused: there is no dense1\.bias in the source"):
+        built(runs, content)
+    content["model"]["normalization"] = {"name": "batch", "position": "after"}
+    content["model"]["reuse"]["names"] |= {f"dense{i}.bias": f"fc{i}.bias" for i in (1, 2)}
+    with pytest.raises(SpecError, match="no tensor and no layer 'fc1.bias'"):
+        built(runs, content)
+    content["model"]["normalization"] = "batch"
+    content["model"]["reuse"] |= {"names": {"dense1": "fc1"}, "keep": ["dense1"]}
+    with pytest.raises(SpecError, match=r"no norm1\.weight in the source"):
+        built(runs, content)
+
+
+def test_a_file_of_weights_says_nothing_of_inputs_and_of_counters(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = {name: value for name, value in read_best(run_of(runs)).model.items() if "num_batches" not in name}
+    torch.save(theirs, tmp_path / "weights.pt")
+    content = target(**{"from": str(tmp_path / "weights.pt")})
+    made, _ = resolved(runs, content)
+    assert made.data.standardize == "feature"
+    ours = built(runs, content).model.state_dict()
+    assert torch.equal(ours["norm3.running_var"], theirs["norm3.running_var"])
+    content["data"]["standardize"] = "pretrained"
+    with pytest.raises(SpecError, match="nobody knows how the inputs of the reused layers were standardized"):
+        built(runs, content)
+    assert not caplog.messages
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras warns of NumPy's newer interface, among other things
+def test_layers_of_keras_with_another_activation_are_warned_of(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    hidden = [keras.layers.Dense(units, activation="tanh") for units in (16, 12)]
+    model = keras.Sequential([keras.Input((1, 8, 8)), keras.layers.Flatten(), *hidden, keras.layers.Dense(3)])
+    model.save(tmp_path / "theirs.keras")
+    content = target((16, 12), **{"from": str(tmp_path / "theirs.keras")})
+    content["model"] |= {"normalization": "none", "activation": "relu"}
+    ours = built(runs, content).model.state_dict()
+    assert ours["dense2.weight"].shape == (12, 16)
+    torch.testing.assert_close(ours["dense2.weight"], torch.tensor(hidden[1].get_weights()[0].T))
+    assert any("tanh" in message and "model.activation is relu" in message for message in caplog.messages)

@@ -141,6 +141,8 @@ def mappings(draw: st.DrawFn, model: type[Options]) -> dict[str, Any]:
         if key not in excluded and (wanted or draw(st.booleans())):
             drawn = values(annotated(info), key)
             found[key] = draw(drawn.filter(lambda value: value is not None) if key in chosen else drawn)
+    if found.get("stages"):
+        found.pop("epochs", None)  # they have a sum of their own
     if "folds" in chosen:
         found |= {"folds": 5, "fold": draw(st.integers(0, 4))}
     return found

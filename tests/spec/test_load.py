@@ -106,7 +106,13 @@ def test_a_resolved_spec_round_trips_and_stays_resolved(dataset: str, hidden: st
     again = spec.loads(spec.dump(resolved))
     assert build.resolve(again, data) == resolved
     # What `auto` may be left at affects where and how fast the experiment runs, not what it computes.
-    assert set(re.findall(r"(\w+): auto", spec.dump(resolved))) <= {"device", "precision", "threads", "compile", "cache_frozen"}
+    assert set(re.findall(r"(\w+): auto", spec.dump(resolved))) <= {
+        "device",
+        "precision",
+        "threads",
+        "compile",
+        "cache_frozen",
+    }
 
 
 @quick

@@ -42,7 +42,15 @@ ONLY = {
 }
 # Inside parts: the families that may import others, and which.
 PARTS = {
-    "architectures": {"activations", "initializers", "normalizations", "dropouts", "architectures", "layers"},
+    "architectures": {
+        "activations",
+        "initializers",
+        "normalizations",
+        "dropouts",
+        "architectures",
+        "layers",
+        "weights",
+    },
     "datasets": {"datasets"},
     "optimizers": {"optimizers", "layers"},
     "regularizers": {"layers"},

@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lstm": {"units": 8, "layers": 2},
     "gru": {"units": 8, "layers": 2},
     "vit": {"patch": 4, "width": 8, "heads": 2, "layers": 2, "mlp_ratio": 2.0},
+    "torchvision": {"model": "shufflenet_v2_x0_5"},
 }
 
 

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from dnntrain.build.locating import chosen
 from dnntrain.build.reuse import open_source
 from dnntrain.errors import DataError, SpecError, UsageError
+from dnntrain.parts.architectures import Moments
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
 from dnntrain.parts.transforms import Resize, Standardize, fit_standardize
 from dnntrain.spec import Spec
+from dnntrain.spec.fit import moments
 from dnntrain.spec.schema import Validation
 from dnntrain.training.batches import Examples
 
@@ -95,13 +97,14 @@ def targets(spec: Spec) -> str:
 
 
 def standardizer(spec: Spec, data: Data) -> Standardize:
-    """Return what standardizes inputs: by the training part, or as for the layers that are reused.
+    """Return what standardizes inputs: by the training part, or as for layers that were trained elsewhere.
 
     Raises:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
     """
     if spec.data.standardize == "pretrained":
-        return _pretrained(spec, data)
+        known = moments(spec)
+        return _as_reused(spec, data) if known is None else _by_moments(known, data)
     train = data.parts.train
     return fit_standardize(
         cast(Any, spec.data.standardize),
@@ -113,7 +116,7 @@ def standardizer(spec: Spec, data: Data) -> Standardize:
     )
 
 
-def _pretrained(spec: Spec, data: Data) -> Standardize:
+def _as_reused(spec: Spec, data: Data) -> Standardize:
     """Return what standardized the inputs of the layers that are reused."""
     scaling = open_source(spec).scaling if spec.model.reuse is not None else None
     if scaling is None:
@@ -132,6 +135,15 @@ def _broadcasts(shape: tuple[int, ...], against: tuple[int, ...]) -> bool:
     """Whether a tensor of one shape can be added to one of another without enlarging that."""
     ends = zip(reversed(shape), reversed(against), strict=False)
     return len(shape) <= len(against) and all(one in (1, other) for one, other in ends)
+
+
+def _by_moments(known: Moments, data: Data) -> Standardize:
+    """Return what standardizes by given moments: theirs where channels correspond, else by the mean of them all."""
+    scale, channels = data.arrays.full_scale, data.shape[0]
+    mean, deviation = np.asarray(known.mean), np.asarray(known.deviation)
+    if len(mean) != channels:
+        mean, deviation = np.full(channels, mean.mean()), np.full(channels, deviation.mean())
+    return Standardize(scale * mean[:, None, None], scale * deviation[:, None, None])
 
 
 def part_of(spec: Spec, data: Data, name: str, prepare: nn.Module, device: torch.device) -> Examples:

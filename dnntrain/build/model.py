@@ -5,49 +5,55 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from dnntrain.build.locating import chosen, located, locating
 from dnntrain.errors import SpecError
-from dnntrain.parts.activations import learn_channels
+from dnntrain.parts.activations import activations, learn_channels
 from dnntrain.parts.architectures import Blocks
-from dnntrain.parts.initializers import Fans, orthogonal
-from dnntrain.parts.normalizations import InstanceNorm
+from dnntrain.parts.initializers import Fans, initializers, orthogonal
+from dnntrain.parts.normalizations import InstanceNorm, normalizations
+from dnntrain.registry import AUTO, Family
 from dnntrain.spec import Spec
+from dnntrain.spec.schema import ModelSpec
 from dnntrain.training.randomness import derive, forked, generator
 
 # PyTorch has no exception of its own for a tensor that the CPU cannot hold, or whose size is no 64-bit number.
 _TOO_LARGE: Final = re.compile("allocate memory|calculation overflowed|Overflow when unpacking|out of memory")
 
 
-def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
+def build_model(spec: Spec, shape: tuple[int, ...], outputs: int, *, pretrained: bool = True) -> nn.Module:
     """Make the network of a resolved experiment on the CPU, its weights drawn from the seed.
 
     Args:
         spec: a resolved experiment.
         shape: of one input sample.
         outputs: number of logits.
+        pretrained: whether layers may be read that were trained elsewhere; no where the weights are replaced at once,
+            or do not matter.
     """
     draws = generator(spec.seed, "initialization")
     model = spec.model
 
     def initialize(key: str) -> Callable[[Tensor, Fans], None]:
-        choice = chosen(getattr(model, key))
+        choice = chosen(_unless_own(model, key, "zeros", initializers))
         make = locating(spec, f"model.{key}", choice.build)
         return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
 
-    norm = chosen(model.normalization).build()
+    norm = chosen(_unless_own(model, "normalization", "none", normalizations)).build()
+    activation = chosen(_unless_own(model, "activation", "identity", activations))
     drops = [dropout.build() for dropout in model.dropout]
     blocks = Blocks(
-        activation=locating(spec, "model.activation", chosen(model.activation).build),
+        activation=locating(spec, "model.activation", activation.build),
         normalization=replace(norm, make=norm.make and locating(spec, "model.normalization", norm.make)),
         dropouts=[replace(d, make=locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
         initialize=initialize("initializer"),
         initialize_output=initialize("output_initializer"),
         initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
+        pretrained=pretrained,
     )
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.
@@ -70,6 +76,12 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         learn_channels(network, torch.zeros(1, *shape))
         _check_positions(network, torch.zeros(1, *shape))
     return network
+
+
+def _unless_own(model: ModelSpec, key: str, otherwise: str, family: Family) -> Any:
+    """Return the part under a key; where a network has parts of its own, one that nobody asks for."""
+    own = model.architecture.entry.traits["own_parts"]
+    return family.choose(otherwise) if own and getattr(model, key) == AUTO else getattr(model, key)
 
 
 def _check_positions(network: nn.Module, sample: Tensor) -> None:

@@ -17,7 +17,7 @@ from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
 from dnntrain.registry import AUTO, Choice
 from dnntrain.spec import Spec
-from dnntrain.spec.fit import misfits, vocabulary
+from dnntrain.spec.fit import misfits, moments, vocabulary
 from dnntrain.spec.schema import Validation
 from dnntrain.spec.values import MonitorSpec
 
@@ -61,8 +61,9 @@ def _resolve_data(spec: Spec, *, regression: bool) -> Any:
     validation = spec.data.validation
     if isinstance(validation, Validation) and validation.from_ == AUTO:
         validation = validation.model_copy(update={"from_": "random" if regression else "stratified"})
-    standardize = spec.data.standardize
-    if standardize == AUTO and spec.model.reuse is not None and knows_scaling(spec):
+    standardize: str = spec.data.standardize
+    known = moments(spec) is not None or (spec.model.reuse is not None and knows_scaling(spec))
+    if standardize == AUTO and known:
         standardize = "pretrained"
     elif standardize == AUTO:
         standardize = "none" if vocabulary(spec) else spec.model.architecture.entry.traits["standardize"]
@@ -72,6 +73,9 @@ def _resolve_data(spec: Spec, *, regression: bool) -> Any:
 def _resolve_model(spec: Spec) -> Any:
     model = spec.model
     traits = model.architecture.entry.traits
+    output = initializers.choose("glorot_uniform") if model.output_initializer == AUTO else model.output_initializer
+    if traits["own_parts"]:
+        return model.model_copy(update={"output_initializer": output})
     deep = traits["depth"](model.architecture.options) >= DEEP
     usual = traits["activation"] or ("swish" if deep else "relu")
     activation = activations.choose(usual) if model.activation == AUTO else model.activation
@@ -80,9 +84,7 @@ def _resolve_model(spec: Spec) -> Any:
         update={
             "activation": activation,
             "initializer": initializers.choose(default) if model.initializer == AUTO else model.initializer,
-            "output_initializer": initializers.choose("glorot_uniform")
-            if model.output_initializer == AUTO
-            else model.output_initializer,
+            "output_initializer": output,
             "normalization": normalizations.choose(traits["normalization"] or ("batch" if deep else "none"))
             if model.normalization == AUTO
             else model.normalization,

@@ -46,7 +46,7 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
         SpecError: what is to be reused does not fit, or the file names layers that there are not.
     """
     device = placement.device
-    network = build_model(spec, data.shape, outputs(spec, data))
+    network = build_model(spec, data.shape, outputs(spec, data), pretrained=not restored)
     if spec.model.reuse is not None and not restored:
         take_over(spec, network, open_source(spec))
     model = laid_out(network, device).to(device)

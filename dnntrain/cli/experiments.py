@@ -142,7 +142,7 @@ def summary(
         experiment = spec.load(config, set_ or ())
         data = build.open_data(experiment)
         experiment = build.resolve(experiment, data)
-        model = build.build_model(experiment, data.shape, build.outputs(experiment, data))
+        model = build.build_model(experiment, data.shape, build.outputs(experiment, data), pretrained=False)
         made = summarize(model, data.shape)
         if json:
             print_json({**asdict(made), **({"schedule": asdict(_curve(experiment, data))} if schedule else {})})

@@ -106,6 +106,27 @@ def _batch_norm_needs_a_batch(spec: Spec) -> Iterator[Problem]:
         )
 
 
+@_reads("model.architecture")
+def _options_of_the_architecture_go_together(spec: Spec) -> Iterator[Problem]:
+    architecture = spec.model.architecture
+    find = architecture.entry.traits["problems"]
+    for option, message, hint in find(architecture.options) if find else ():
+        yield spec.problem(f"model.architecture.{option}", message, hint)
+
+
+_CHOSEN_PARTS: Final = ("activation", "initializer", "normalization", "dropout")
+
+
+@_reads("model.architecture", *(f"model.{key}" for key in _CHOSEN_PARTS))
+def _networks_with_parts_of_their_own_are_given_none(spec: Spec) -> Iterator[Problem]:
+    architecture = spec.model.architecture
+    written = [key for key in _CHOSEN_PARTS if getattr(spec.model, key) not in (AUTO, ())]
+    if architecture.entry.traits["own_parts"]:
+        for key in written:
+            message = f"{architecture.name} has its own {key}s, so a file cannot choose one"
+            yield spec.problem(f"model.{key}", message, "leave it out")
+
+
 @_reads("loss", "metrics")
 def _metrics_fit_the_loss(spec: Spec) -> Iterator[Problem]:
     if not isinstance(spec.loss, Choice) or spec.metrics == AUTO:

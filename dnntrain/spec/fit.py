@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from dnntrain.errors import DataError, Problem
+from dnntrain.parts.architectures import Moments
 from dnntrain.parts.datasets import Arrays, Parts
+from dnntrain.registry import Choice
 from dnntrain.spec.schema import Spec
 
 _Find = Callable[[Spec, Arrays, Parts], Iterator[Problem]]
@@ -29,6 +31,14 @@ def vocabulary(spec: Spec) -> int | None:
     """Return how many tokens the network knows, or None where its inputs are no tokens."""
     count = spec.model.architecture.entry.traits["vocabulary"]
     return count(spec.model.architecture.options) if count else None
+
+
+def moments(spec: Spec) -> Moments | None:
+    """Return what the inputs of published weights are standardized by; None without them, or where a run's follow."""
+    if spec.model.reuse is not None:
+        return None
+    find = spec.model.architecture.entry.traits["pretrained"]
+    return cast(Moments | None, find(spec.model.architecture.options)) if find else None
 
 
 def _name(spec: Spec) -> str:
@@ -79,12 +89,19 @@ def _sampling(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
 
 def _one_sample(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
     normalization: Any = spec.model.normalization
-    if len(parts.train.index) == 1 and normalization.build().needs_batch:
+    chosen = isinstance(normalization, Choice)
+    if len(parts.train.index) == 1 and chosen and normalization.build().needs_batch:
         yield spec.problem(
             "model.normalization",
             f"{normalization.name} normalization takes statistics over a batch, and there is one training sample",
             "use more samples, or model.normalization: none",
         )
+
+
+def _pretrained(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
+    if spec.data.standardize == "pretrained" and spec.model.reuse is None and moments(spec) is None:
+        message = "there are no pretrained layers to standardize for"
+        yield spec.problem("data.standardize", message, "use channel, or pretrained weights")
 
 
 def _pictures(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
@@ -124,4 +141,4 @@ def _tokens(spec: Spec, arrays: Arrays, parts: Parts) -> Iterator[Problem]:
         )
 
 
-_SEARCHES: Final[tuple[_Find, ...]] = (_loss, _metrics, _sampling, _one_sample, _pictures, _tokens)
+_SEARCHES: Final[tuple[_Find, ...]] = (_loss, _metrics, _sampling, _one_sample, _pretrained, _pictures, _tokens)

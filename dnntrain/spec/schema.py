@@ -163,7 +163,7 @@ class DataSpec(Options):
     standardize: Literal["auto", "none", "unit", "channel", "feature", "pretrained"] = Field(
         "auto",
         description="none, unit (x / full scale), mean 0 and deviation 1 per channel or per feature, or pretrained: as "
-        "for the layers that are reused",
+        "for the layers that were trained elsewhere",
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle", description="each sample once an epoch, or each class equally often, with replacement"

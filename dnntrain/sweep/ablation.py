@@ -20,7 +20,7 @@ from dnntrain import spec as specs
 from dnntrain.compare.statistics import Difference, Direction, compare_all
 from dnntrain.errors import SpecError, UsageError, shorten, suggest
 from dnntrain.parts.activations import activations
-from dnntrain.registry import plain
+from dnntrain.registry import AUTO, plain
 from dnntrain.spec import Spec
 from dnntrain.spec.forms import flow
 from dnntrain.sweep.measured import check_measured
@@ -296,7 +296,7 @@ def _harm(effect: Effect) -> float:
 def _activation(spec: Spec) -> Settings:
     model: Any = spec.model
     usual = model.architecture.entry.traits["activation"] or "relu"
-    if model.activation.name == usual:
+    if model.activation == AUTO or model.activation.name == usual:
         return {}
     settings: Settings = {"model.activation": usual}
     family, _, distribution = model.initializer.name.rpartition("_")
@@ -317,12 +317,14 @@ def _family(activation: Any) -> str:
 
 def _initializer(spec: Spec) -> Settings:
     initializer: Any = spec.model.initializer
-    return {} if initializer.name.startswith("glorot_") else {"model.initializer": "glorot_uniform"}
+    return (
+        {} if initializer == AUTO or initializer.name.startswith("glorot_") else {"model.initializer": "glorot_uniform"}
+    )
 
 
 def _normalization(spec: Spec) -> Settings:
     normalization: Any = spec.model.normalization
-    return {} if normalization.name == "none" else {"model.normalization": "none"}
+    return {} if normalization == AUTO or normalization.name == "none" else {"model.normalization": "none"}
 
 
 def _weight_decay(spec: Spec) -> Settings:

@@ -240,7 +240,7 @@ def find_kinds(plan: Plan, points: Iterable[Point]) -> list[Kind]:
         data = _open(spec, opened)
         key = flow([plain(spec.data), plain(spec.model)])
         if key not in networks:
-            network = build.build_model(spec, data.shape, build.outputs(spec, data))
+            network = build.build_model(spec, data.shape, build.outputs(spec, data), pretrained=False)
             networks[key] = sum(parameter.numel() for parameter in network.parameters())
         valid = len(data.parts.valid.index) if data.parts.valid else 0
         train = len(data.parts.train.index)

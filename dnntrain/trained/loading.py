@@ -41,7 +41,7 @@ class Trained(nn.Module):
         self.shape = tuple(best.shape)
         self.full_scale = best.full_scale
         self.kind: str = build.targets(spec)
-        self.model = build.build_model(spec, self.shape, best.outputs)
+        self.model = build.build_model(spec, self.shape, best.outputs, pretrained=False)
         self.model.load_state_dict(best.model)
         standardize = Standardize()
         standardize.scale, standardize.shift = best.prepare.scale, best.prepare.shift

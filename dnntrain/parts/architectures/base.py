@@ -21,7 +21,16 @@ from dnntrain.registry import Family, Options, PositiveInt
 architectures = Family(
     "architecture",
     summary="Networks.",
-    traits={"depth": None, "standardize": "feature", "activation": None, "normalization": None, "vocabulary": None},
+    traits={
+        "depth": None,
+        "standardize": "feature",
+        "activation": None,
+        "normalization": None,
+        "vocabulary": None,
+        "own_parts": False,
+        "pretrained": None,
+        "problems": None,
+    },
     synonyms={
         "dense": "mlp",
         "feedforward": "mlp",
@@ -39,12 +48,25 @@ architectures = Family(
 - `activation`, `normalization`: what `auto` picks here, for architectures that have a custom of their own; None where
   depth decides;
 - `vocabulary`: a function from the options to the number of tokens that its inputs may name, or None where they are no
-  tokens. Tokens are never standardized.
+  tokens. Tokens are never standardized;
+- `own_parts`: whether it brings activations, normalizations, dropouts and the initializers of hidden layers with it, so
+  that a file cannot choose them;
+- `pretrained`: a function from the options to the moments that its inputs are standardized by where it comes with
+  weights that were trained, and None where they are new;
+- `problems`: a function from the options to what cannot be about them: option, message and hint of each.
 """
 
 Depth = Callable[[Options], int]
 Initialize = Callable[[Tensor, Fans], None]
 Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and deviation of each channel of the pictures that a network was trained with, on the scale from 0 to 1."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,8 @@ class Blocks:
         initialize: draws the weights of a hidden layer, in place.
         initialize_output: draws the weights of the output layer, in place.
         initialize_recurrent: draws the weights from one step's state to the next one's, in place.
+        pretrained: whether layers may be read that were trained elsewhere; else all weights are new, such as where
+            others take their place at once.
     """
 
     activation: Callable[[], nn.Module]
@@ -66,6 +90,7 @@ class Blocks:
     initialize: Initialize
     initialize_output: Initialize
     initialize_recurrent: Initialize
+    pretrained: bool = True
 
     def needs_bias(self, features: int) -> bool:
         """Whether a layer needs a bias of its own where its normalization stands as the file says.

@@ -23,6 +23,8 @@ from dnntrain.training.parameters import FlatParameters
 from dnntrain.yamltext import dump
 
 NAMES = architectures.names()
+# Those that are made of the parts that a file chooses.
+MADE = [entry.name for entry in architectures if not entry.traits["own_parts"]]
 RECURRENT = ("rnn", "lstm", "gru")
 CONVOLUTIONAL = ("cnn", "resnet", "wide_resnet")
 
@@ -50,7 +52,7 @@ def test_pictures_become_logits(name: str, outputs: int) -> None:
     assert network(small(name), outputs=outputs)(batch()[0]).shape == (6, outputs)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_each_states_its_traits(name: str) -> None:
     choice = architectures.choose(small(name))
     traits = choice.entry.traits
@@ -103,7 +105,7 @@ def test_equal_seeds_give_equal_networks(name: str) -> None:
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_the_initializer_of_the_file_draws_the_weights(name: str) -> None:
     model = network(
         small(name),
@@ -149,13 +151,13 @@ def tried(name: str, **chosen: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_every_activation_trains_or_is_refused(name: str) -> None:
     trained = [plain(activations.choose(a)) for a in ACTIVATIONS if tried(name, activation=a)]
     assert trained == ["tanh"] if name in ("lstm", "gru") else len(trained) == len(ACTIVATIONS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_every_normalization_trains_or_is_refused(name: str) -> None:
     refused = {
         (n["name"], n.get("position"))
@@ -173,12 +175,12 @@ def test_every_normalization_trains_or_is_refused(name: str) -> None:
     assert refused == expected[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_an_input_normalization_trains(name: str) -> None:
     assert tried(name, normalization={"name": "layer", "input": True})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_every_dropout_trains_or_is_refused(name: str) -> None:
     refused = [d for d in DROPOUTS if not tried(name, dropout=(d,))]
     assert {d["name"] for d in refused} <= {"spatial"}
@@ -188,13 +190,13 @@ def test_every_dropout_trains_or_is_refused(name: str) -> None:
         assert [d["layers"] for d in refused] == ["last"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("chosen", COMBINED, ids=str)
 def test_parts_go_together(name: str, chosen: dict[str, Any]) -> None:
     assert tried(name, **chosen) or name in ("lstm", "gru", "vit")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("layers", ["hidden", "last", "input", "all"])
 def test_dropout_makes_training_random_and_only_where_it_stands(name: str, layers: str) -> None:
     plainly = network(small(name))
@@ -246,7 +248,7 @@ def test_a_bias_is_left_out_exactly_where_it_would_have_no_effect(name: str, nor
     assert bool(dropped) == (norm in ("batch", "instance") and position == "before")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_mixed_precision_changes_little(name: str) -> None:
     model = network(small(name), normalization="batch" if name in CONVOLUTIONAL else None)
     x, y = batch()
@@ -325,7 +327,7 @@ def resolved(architecture: Any, **model: Any) -> tuple[Any, Any]:
     return build.resolve(read, data), data
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MADE)
 def test_auto_picks_what_suits_the_architecture(name: str) -> None:
     chosen, _ = resolved({**small(name), **({"layers": 9} if name in RECURRENT else {})})
     usual = {**dict.fromkeys(RECURRENT, ("tanh", "none")), "vit": ("gelu", "layer")}

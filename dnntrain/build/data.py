@@ -103,7 +103,7 @@ def standardizer(spec: Spec, data: Data) -> Standardize:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
     """
     if spec.data.standardize == "pretrained":
-        known = moments(spec)
+        known = None if spec.model.reuse is not None else moments(spec)
         return _as_reused(spec, data) if known is None else _by_moments(known, data)
     train = data.parts.train
     return fit_standardize(

@@ -21,6 +21,7 @@ from dnntrain.parts.layers import OUTPUT, layers_of, pick, state_of
 from dnntrain.parts.weights import Weights, read_weights
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
+from dnntrain.spec.fit import moments
 from dnntrain.spec.reusing import ReuseSpec
 from dnntrain.store import RunDirectory, find, listing
 
@@ -138,7 +139,8 @@ def reused_layers(spec: Spec, model: nn.Module) -> list[str]:
         SpecError: the file names layers that there are not.
     """
     if spec.model.reuse is None:
-        return []
+        # An architecture that comes with weights of its own brings all layers but the output.
+        return [] if moments(spec) is None else [layer.name for layer in pick(layers_of(model), "all_but_output")]
     try:
         return [layer.name for layer in pick(layers_of(model), spec.model.reuse.keep)]
     except UsageError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from dnntrain import build
 from dnntrain.errors import DnntrainError, ExportError, UsageError, suggest
 from dnntrain.exporting.folding import fold_batch_norm
-from dnntrain.exporting.formats import FORMATS, Network, Written, check_packages
-from dnntrain.spec import Spec
+from dnntrain.exporting.formats import FORMATS, Format, Network, Written, check_packages
 from dnntrain.spec.fit import vocabulary
 from dnntrain.store import RunDirectory, find, write_atomic
 from dnntrain.trained import Trained, load_best, spec_of
@@ -81,10 +80,9 @@ def export(
 ) -> Exported:
     """Write the network of a run, with its best weights, into one file for elsewhere.
 
-    Inputs and outputs are float32 with any number of samples; outputs are logits, to which softmax or sigmoid is still
-    to be applied. What was written is read back and must agree with the network to 1e-4 (of the largest output where
-    that is above 1), on samples of the run's own data where it can be opened, one at a time and several at once;
-    otherwise there is no file.
+    Inputs and outputs are float32 with any number of samples; outputs are logits, before softmax or sigmoid. What was
+    written is read back and must agree with the network to 1e-4 (of the largest output where that is above 1), on
+    samples of the run's own data where it can be opened, one alone and several at once; else there is no file.
 
     Args:
         run: a path, a name, a unique prefix, or `last`.
@@ -103,28 +101,30 @@ def export(
     """
     _check_request(format, opset)
     directory = find(str(run), Path(runs))
-    path = Path(output) if output is not None else Path(f"{directory.name}{FORMATS[format].suffix}")
+    path = Path(output or f"{directory.name}{FORMATS[format].suffix}")
     _check_place(path, force=force)
-    spec = spec_of(directory, "cpu")
-    trained = load_best(directory, spec, torch.device("cpu")).requires_grad_(False)
-    _check_weights(trained, directory)
-    raw, source, remark = _samples(trained, spec)
+    trained = _trained(directory)
+    samples = _samples(trained)
     model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
-    inputs = raw if preprocessing else trained.prepare(raw)
-    if preprocessing:
-        model = nn.Sequential(OrderedDict(prepare=trained.prepare, model=model))
-    output_name = "values" if trained.kind == "values" else "logits"
     about = _about(trained, directory, preprocessing, folded)
-    network = Network(model, inputs[:3].contiguous(), output_name, _named(model, preprocessing), about)
-    with torch.no_grad():
-        written = FORMATS[format].make(network, opset)
-        expected = torch.cat([trained(batch) for batch in _batches(raw)])
-        difference = _check(written, expected, inputs)
+    network, inputs = _network(trained, model, samples.raw, about)
+    written, difference = _checked(FORMATS[format], network, opset, trained, samples.raw, inputs)
     write_atomic(path, lambda file: file.write(written.content))
-    shape, size = tuple(inputs.shape[1:]), len(written.content)
     return Exported(
-        *(path, directory.name, trained.epoch, format, size, written.opset, preprocessing, folded, shape, output_name),
-        *(len(inputs), source, difference, remark),
+        path=path,
+        run=directory.name,
+        epoch=trained.epoch,
+        format=format,
+        bytes=len(written.content),
+        opset=written.opset,
+        preprocessing=preprocessing,
+        folded=folded,
+        shape=tuple(inputs.shape[1:]),
+        output=network.output,
+        samples=len(inputs),
+        source=samples.source,
+        difference=difference,
+        remark=samples.remark,
     )
 
 
@@ -145,16 +145,29 @@ def _check_place(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} is there already; name another file with --output, or write over it with --force")
 
 
-def _check_weights(trained: Trained, directory: RunDirectory) -> None:
+def _trained(directory: RunDirectory) -> Trained:
+    """Return the network of a run on the CPU.
+
+    Raises:
+        ExportError: its weights are not finite, so that nothing could be checked.
+    """
+    trained = load_best(directory, spec_of(directory, "cpu"), torch.device("cpu")).requires_grad_(False)
     for name, tensor in trained.state_dict().items():
         if not tensor.isfinite().all():
             raise ExportError(f"{directory.name}: weights of {name} are not finite, so there is nothing to export")
+    return trained
 
 
-def _named(model: nn.Module, preprocessing: bool) -> dict[str, Tensor]:
-    """Return the weights of a network, by the names that they have without preprocessing."""
-    state = model.state_dict()
-    return {name.removeprefix("model.") if preprocessing else name: tensor for name, tensor in state.items()}
+def _network(trained: Trained, model: nn.Module, raw: Tensor, about: dict[str, Any]) -> tuple[Network, Tensor]:
+    """Return what is to be written, of the network that may be folded, and the inputs that it takes for raw samples."""
+    preprocessing = about["preprocessing"]
+    inputs = raw if preprocessing else trained.prepare(raw)
+    whole = nn.Sequential(OrderedDict(prepare=trained.prepare, model=model)) if preprocessing else model
+    tensors = {
+        name.removeprefix("model.") if preprocessing else name: tensor for name, tensor in whole.state_dict().items()
+    }
+    output = "values" if trained.kind == "values" else "logits"
+    return Network(whole, inputs[:3].contiguous(), output, tensors, about), inputs
 
 
 def _about(trained: Trained, directory: RunDirectory, preprocessing: bool, folded: int | None) -> dict[str, Any]:
@@ -170,39 +183,51 @@ def _about(trained: Trained, directory: RunDirectory, preprocessing: bool, folde
     }
 
 
-def _samples(trained: Trained, spec: Spec) -> tuple[Tensor, str, str | None]:
-    """Return raw samples to check with, float32, where they are from, and why not from the run's data."""
+class _Samples(NamedTuple):
+    """Raw samples to check with, float32; where they are from, and why not from the run's data."""
+
+    raw: Tensor
+    source: str
+    remark: str | None
+
+
+def _samples(trained: Trained) -> _Samples:
     try:
-        data = build.open_data(spec)
+        data = build.open_data(trained.spec)
     except DnntrainError as error:
-        return _random(trained, spec), "random", str(error)
+        return _Samples(_random(trained), "random", str(error))
     if data.shape != trained.shape:
         reason = f"samples of the data have shape {data.shape} by now, and the network was trained on {trained.shape}"
-        return _random(trained, spec), "random", reason
+        return _Samples(_random(trained), "random", reason)
     name = next(each for each in ("test", "valid", "train") if getattr(data.parts, each) is not None)
     part = getattr(data.parts, name)
     rows = part.index[np.linspace(0, len(part) - 1, min(SAMPLES, len(part))).astype(int)]
     found = torch.from_numpy(part.x[rows].astype(np.float32))
     # A program is traced with several samples, so that nothing in it takes their number for 1.
-    return (found if len(found) > 2 else found.repeat(3, *(1 for _ in trained.shape))), name, None
+    return _Samples(found if len(found) > 2 else found.repeat(3, *(1 for _ in trained.shape)), name, None)
 
 
-def _random(trained: Trained, spec: Spec) -> Tensor:
+def _random(trained: Trained) -> Tensor:
     draws = torch.Generator().manual_seed(0)
     shape = (SAMPLES, *trained.shape)
-    if tokens := vocabulary(spec):
+    if tokens := vocabulary(trained.spec):
         return torch.randint(tokens, shape, generator=draws).float()
     if len(trained.shape) == 3:
         return torch.rand(shape, generator=draws) * trained.full_scale
     return torch.randn(shape, generator=draws)
 
 
-def _check(written: Written, expected: Tensor, inputs: Tensor) -> float:
-    """Return the largest difference between what was written and the network, on batches of three sizes.
+@torch.no_grad()
+def _checked(
+    format: Format, network: Network, opset: int | None, trained: Trained, raw: Tensor, inputs: Tensor
+) -> tuple[Written, float]:
+    """Write a network, and return the largest difference to what it computes for batches of three sizes.
 
     Raises:
-        ExportError: it is too large.
+        ExportError: it cannot be written, or the difference is too large.
     """
+    written = format.make(network, opset)
+    expected = torch.cat([trained(batch) for batch in _batches(raw)])
     computed = torch.cat([_computed(written.compute, batch) for batch in _batches(inputs)])
     if computed.shape != expected.shape:
         raise ExportError(f"what was written gives {tuple(computed.shape)} outputs, not {tuple(expected.shape)}")
@@ -214,7 +239,7 @@ def _check(written: Written, expected: Tensor, inputs: Tensor) -> float:
             f"what was written does not compute the same: outputs differ by up to {difference:.3g}, and "
             f"{allowed:.3g} is allowed; no file was made"
         )
-    return difference
+    return written, difference
 
 
 def _batches(inputs: Tensor) -> Iterator[Tensor]:

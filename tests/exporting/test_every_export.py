@@ -33,6 +33,6 @@ def test_it_computes_the_same_there(name: str, format_: str) -> None:
     x = inputs(name)
     model = network({**small(name), **OPTIONS.get(name, {})}, shape=tuple(x.shape[1:])).eval().requires_grad_(False)
     with torch.no_grad():
-        written = FORMATS[format_].make(Network(model, x[:3], "logits", model.state_dict(), {}), None)
+        written = FORMATS[format_].make(Network(model, x[:3], "logits", model.state_dict()), None)
         for samples in (1, 2, 7):
             assert (written.compute(x[:samples]) - model(x[:samples])).abs().max() < 1e-5

@@ -103,3 +103,9 @@ def test_residuals_of_each_output() -> None:
         # At 101 values, the quantiles are values themselves.
         np.testing.assert_allclose(row.quantiles, np.quantile(np.abs(each), [0.5, 0.9, 0.99]))
         assert row.largest == np.abs(each).max()
+
+
+def test_a_bin_holds_its_upper_edge_and_not_its_lower_one() -> None:
+    found = calibration(torch.tensor([[0.6, 0.4]], dtype=torch.float64), torch.tensor([0]))
+    assert [each.samples for each in found.bins].index(1) == 8
+    assert found.bins[8].high == 0.6

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,16 +32,6 @@ class Inputs:
 
 Resizing = Callable[[np.ndarray], np.ndarray]
 """From pictures (N, C, H, W) of any size to the size of the network."""
-
-
-def read_inputs(
-    paths: Sequence[Path], shape: tuple[int, ...], *, full_scale: float, resize: Resizing | None = None
-) -> Inputs:
-    """Read pictures, folders of pictures, and .npy or .npz arrays, all of them at once; see `stream_inputs`."""
-    read = list(stream_inputs(paths, shape, full_scale=full_scale, batch_size=sys.maxsize, resize=resize))
-    if not read:
-        raise DataError(f"there is nothing to predict in {', '.join(map(str, paths))}")
-    return read[0]
 
 
 def stream_inputs(

@@ -9,10 +9,17 @@ import pytest
 from PIL import Image
 
 from dnntrain.errors import DataError
-from dnntrain.parts.datasets.inputs import read_inputs
+from dnntrain.parts.datasets.inputs import Inputs, Resizing, stream_inputs
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 SHAPE = (3, 4, 6)
+
+
+def read_inputs(
+    paths: list[Path], shape: tuple[int, ...], *, full_scale: float, resize: Resizing | None = None
+) -> Inputs:
+    (read,) = stream_inputs(paths, shape, full_scale=full_scale, batch_size=100, resize=resize)
+    return read
 
 
 def test_a_picture_comes_channels_first(tmp_path: Path) -> None:
@@ -130,3 +137,21 @@ def test_a_grey_array_of_any_size_may_leave_its_channel_out(tmp_path: Path) -> N
     np.save(tmp_path / "a.npy", np.full((5, 7, 9), 3, np.uint8))
     read = read_inputs([tmp_path / "a.npy"], (1, 4, 6), full_scale=255.0, resize=enlarge)
     assert read.x.shape == (5, 1, 4, 6)
+
+
+def test_batches_are_full_but_for_the_last_and_bytes_stay_bytes(tmp_path: Path) -> None:
+    np.save(tmp_path / "bytes.npy", np.arange(5 * 72, dtype=np.uint16).astype(np.uint8).reshape(5, *SHAPE))
+    np.save(tmp_path / "floats.npy", np.ones((2, *SHAPE)))
+    paths = [tmp_path / "bytes.npy", tmp_path / "floats.npy"]
+    pieces = list(stream_inputs(paths, SHAPE, full_scale=255.0, batch_size=3))
+    assert [len(piece.names) for piece in pieces] == [3, 3, 1]
+    assert [piece.x.dtype for piece in pieces] == [np.uint8, np.float32, np.float32]
+    np.testing.assert_array_equal(pieces[0].x, np.load(paths[0])[:3])
+    np.testing.assert_array_equal(pieces[1].x[:2], np.load(paths[0])[3:])
+
+
+def test_a_folder_that_a_link_leads_back_to_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    Image.fromarray(COLOURS).save(tmp_path / "sub" / "a.png")
+    assert read_inputs([tmp_path], SHAPE, full_scale=255.0).names == [str(tmp_path / "sub" / "a.png")]

@@ -72,8 +72,12 @@ def test_one_logit_stands_for_two_classes(tmp_path: Path) -> None:
 
 def test_numbers_have_residuals_and_no_sheet(tmp_path: Path) -> None:
     spec = {"data": {"dataset": "diabetes"}, "model": MODEL, "training": TRAINING}
-    made = assess(dnntrain.train(spec, runs=tmp_path).path, split="valid", worst=3)
+    run = dnntrain.train(spec, runs=tmp_path).path
+    made = assess(run, split="valid", worst=3)
     assert made.classified is None
+    part = build.open_data(dnntrain.load(run).spec).parts.valid
+    assert part is not None
+    assert all(part.y[each.row] == each.target[0] and each.row in part.index for each in made.worst)
     (row,) = made.residuals
     assert row.mae == pytest.approx(made.metrics["valid/mae"], rel=1e-5)
     assert row.rmse**2 == pytest.approx(made.metrics["valid/loss"], rel=1e-5)

@@ -282,6 +282,8 @@ class _Training:
         try:
             recorder.begin()
             recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
+            if (reuse := self.spec.model.reuse) is not None:
+                recorder.log(f"layers reused from {reuse.from_}: {reuse.keep}")
             fit = self._fit()
             if trainer.divergence is not None:
                 self._report(trainer.divergence)

@@ -53,8 +53,12 @@ def test_there_are_configs() -> None:
 def test_a_shipped_config_runs(path: Path, small_pictures: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=1"]
     if spec.load(path).data.dataset.name != "digits":
-        overrides += [f"data.dataset={{name: npz, path: {small_pictures}}}", "data.validation.size=32"]
-    record = dnntrain.train(spec.load(path, overrides), runs=tmp_path, test=True)
+        overrides += [f"data.dataset={{name: npz, path: {small_pictures}}}", "data.validation.fraction=0.2"]
+    made = spec.load(path, overrides)
+    if made.model.reuse is not None:
+        source = next(each for each in CONFIGS if each.stem == made.model.reuse.from_)
+        dnntrain.train(spec.load(source, overrides), runs=tmp_path)
+    record = dnntrain.train(made, runs=tmp_path, test=True)
     assert record.status == "completed"
     assert record.summary["epochs"] == 1
     assert np.isfinite(record.best["valid/loss"])
@@ -103,6 +107,7 @@ GROUPS: dict[str, tuple[str, Callable[[spec.Spec], object]]] = {
     "augmentations": ("mnist_augmented", lambda made: len(made.data.augment) > 1),
     "recurrent nets": ("digits_gru", lambda made: made.model.architecture.name == "gru"),
     "transformers": ("digits_vit", lambda made: made.model.architecture.name == "vit"),
+    "transfer": ("transfer_fashion_b", lambda made: made.model.reuse and len(made.training.stages) > 1),
     "vanishing gradients": ("digits_sigmoid", lambda made: made.model.activation.name == "sigmoid"),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dnntrain
 from dnntrain import spec
 from dnntrain.cli.watching import Silence
 from dnntrain.registry import plain
@@ -31,17 +32,31 @@ def small_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_are_sweeps() -> None:
     names = {path.stem for path in SWEEPS}
-    assert names == {"lr_grid", "activations_x_initializers", "cifar_exercise", "random_search", "asha"}
+    assert names == {
+        "lr_grid",
+        "activations_x_initializers",
+        "cifar_exercise",
+        "random_search",
+        "asha",
+        "transfer_fashion",
+    }
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_shipped_sweep_runs(path: Path, small_pictures: Path, tmp_path: Path) -> None:
     overrides = ["sweep.seeds=1", "data.limit=64"]
     pictures = spec.load(path).data.dataset.name != "digits"
-    overrides += [f"data.dataset={{name: npz, path: {small_pictures}}}", "data.validation.size=32"] if pictures else []
+    overrides += (
+        [f"data.dataset={{name: npz, path: {small_pictures}}}", "data.validation.fraction=0.2"] if pictures else []
+    )
     overrides += ["training.epochs=2"] if pictures else ["training.epochs=4"]
+    if (reuse := spec.load(path).model.reuse) is not None:
+        dnntrain.train(
+            spec.load(CONFIGS / f"{reuse.from_}.yaml", [each for each in overrides if "sweep" not in each]),
+            runs=tmp_path,
+        )
     draft = spec.draft(path, overrides)
-    assert check_space(draft, Plan(draft).space) > 0
+    assert check_space(draft, Plan(draft).space, runs=tmp_path) > 0
     if path.stem == "activations_x_initializers":
         overrides += ["sweep.space={model.activation: [tanh, selu], model.initializer: [he_normal, lecun_normal]}"]
     elif not pictures:

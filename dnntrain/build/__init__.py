@@ -6,7 +6,7 @@ from dnntrain.build.data import Data, open_data, outputs, part_of, resizer, size
 from dnntrain.build.model import build_model, laid_out
 from dnntrain.build.resolving import resolve
 from dnntrain.build.reuse import digest
-from dnntrain.build.staging import Stage
+from dnntrain.build.staging import Stage, freeze
 from dnntrain.build.training import at_stage, build, loss_and_metrics, stages
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "build",
     "build_model",
     "digest",
+    "freeze",
     "laid_out",
     "loss_and_metrics",
     "open_data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,9 @@ from dnntrain.cli.tables import Table
 from dnntrain.errors import visible
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from dnntrain.build import Stage
     from dnntrain.diagnostics.schedule_curve import Curve
 
 
@@ -143,6 +147,8 @@ def summary(
         data = build.open_data(experiment)
         experiment = build.resolve(experiment, data)
         model = build.build_model(experiment, data.shape, build.outputs(experiment, data), pretrained=False)
+        stages = build.stages(experiment, model)
+        build.freeze(model, stages[0].frozen)
         made = summarize(model, data.shape)
         if json:
             print_json({**asdict(made), **({"schedule": asdict(_curve(experiment, data))} if schedule else {})})
@@ -157,8 +163,25 @@ def summary(
             f"\n{made.trainable + made.fixed:,} parameters, of which {made.trainable:,} trainable; "
             f"{made.flops:,} floating-point operations forward for one sample"
         )
+        if stages[0].number:
+            out.print()
+            _print_stages(stages, model)
         if schedule:
             _draw_schedule(experiment, data)
+
+
+def _print_stages(stages: Sequence[Stage], model: nn.Module) -> None:
+    """Show what is trained in each stage, and at what rate."""
+    from dnntrain import build
+
+    rows = Table("stage", ">epochs", ">rate", ">trainable", "frozen")
+    for stage in stages:
+        build.freeze(model, stage.frozen)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        rate = f"{stage.optimizer.options.lr:g}"  # type: ignore[attr-defined] # the options' type is made at run time
+        frozen = ", ".join(name for name, _ in model.named_modules() if name in stage.frozen)
+        rows.add(str(stage.number), str(stage.epochs), rate, f"{trainable:,}", frozen or "-")
+    rows.print(console())
 
 
 def lr_find(
@@ -232,10 +255,16 @@ def _draw_schedule(experiment: Any, data: Any) -> None:
 def _curve(experiment: Any, data: Any) -> Curve:
     """Return the learning rate and the momentum of every step that is planned."""
     from dnntrain import build
-    from dnntrain.diagnostics.schedule_curve import schedule_curve
+    from dnntrain.diagnostics.schedule_curve import joined, schedule_curve
     from dnntrain.placement import place
 
-    return schedule_curve(build.build(experiment, data, place(experiment)))
+    placement = place(experiment)
+    built = build.build(experiment, data, placement, restored=True)
+    curves = [schedule_curve(built)]
+    for stage in build.stages(experiment, built.model)[1:]:
+        built = build.at_stage(experiment, placement, built, stage)
+        curves.append(schedule_curve(built))
+    return joined(curves)
 
 
 def _report(record: Any, *, quiet: bool, json: bool) -> None:

@@ -14,7 +14,7 @@ from dnntrain.cli.output import Json, Plugin, Set, console, load_plugins, print_
 from dnntrain.cli.tables import Table
 from dnntrain.errors import DnntrainError, Problem, SpecError, UsageError, suggest, visible
 
-RECIPES = ("default", "self_normalizing", "cnn", "rnn")
+RECIPES = ("default", "self_normalizing", "cnn", "rnn", "transfer")
 
 
 def validate(
@@ -137,7 +137,7 @@ def schema(plugin: Plugin = None) -> None:
 
 
 def init(
-    recipe: Annotated[str, typer.Argument(help="default, self_normalizing, cnn or rnn.")] = "default",
+    recipe: Annotated[str, typer.Argument(help="default, self_normalizing, cnn, rnn or transfer.")] = "default",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file; - for stdout.")] = None,
 ) -> None:
     """Write a commented starter file."""

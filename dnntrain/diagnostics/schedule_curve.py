@@ -60,6 +60,17 @@ def schedule_curve(built: Built) -> Curve:
     return Curve(factors, tuple(group["lr"] * factor for factor in factors), momenta, len(built.train))
 
 
+def joined(curves: Sequence[Curve]) -> Curve:
+    """Put the curves of the stages of a training, at least one, behind each other."""
+    momenta = [curve.momentum for curve in curves]
+    return Curve(
+        tuple(factor for curve in curves for factor in curve.factor),
+        tuple(lr for curve in curves for lr in curve.lr),
+        None if None in momenta else tuple(each for momentum in momenta for each in momentum or ()),
+        curves[0].steps_per_epoch,
+    )
+
+
 def draw(curve: Curve, *, width: int, height: int = 10) -> str:
     """Draw the learning rate, and the momentum where it changes, over steps and epochs.
 

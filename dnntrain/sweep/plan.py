@@ -132,7 +132,8 @@ class Plan:
         training = self.base.training
         if self.sweep.metric != "auto":
             wanted: Any = self.sweep.metric
-            check_measured(build.resolve(self.base, self._open(self.base)), wanted.metric)
+            resolved = build.resolve(self.base, self._open(self.base), runs=self.reused_from)
+            check_measured(resolved, wanted.metric)
             update: dict[str, Any] = {"training": training.model_copy(update={"monitor": self.sweep.metric})}
             spec = self.base.model_copy(update=update)
         else:

@@ -73,10 +73,11 @@ class Study:
         plan = Plan(draft, runs=runs)
         check_space(draft, plan.space, runs=runs)
         plan.wanted  # noqa: B018 - raises where there is no end
+        better = plan.better
         with explained():
             opened = None if storage is None else open_storage(Path(), storage)
             directory = SweepDirectory.create(runs, plan.base.name)
-            board = Board(opened or open_storage(directory.journal), directory.name, better=plan.better)
+            board = Board(opened or open_storage(directory.journal), directory.name, better=better)
             board.note(_TEXT, dump(plan.base))
             board.note(_PLUGINS, dict(plan.plugins))
         if storage is not None:

@@ -28,6 +28,9 @@ from typing import Any, Final, Literal
 
 import dnntrain
 from dnntrain import spec, trained, yamltext
+from dnntrain.compare.estimates import estimate
+from dnntrain.compare.statistics import compare_all
+from dnntrain.compare.wording import describe_metric
 from dnntrain.errors import DivergedError, DnntrainError, StoreError, UsageError
 from dnntrain.store import RunDirectory, listing, write_atomic
 
@@ -38,6 +41,7 @@ CONFIGS: Final = HERE.parent / "configs"
 RUNS: Final = HERE.parent / "runs"
 MC_DROPOUT: Final = "mc_dropout.json"
 NOTHING: Final = "-"
+TESTED: Final = "test/accuracy"
 SEEDS: Final = (42, 43, 44)
 
 
@@ -69,14 +73,21 @@ class Study:
         entries: the rows.
         columns: which of `COLUMNS` the table has.
         seeds: what each entry is run with.
+        sources: runs that others take layers from; they are trained first, with the first of the seeds.
         curve: whether a second table shows every epoch of the first entry's first seed.
     """
 
     name: str
     entries: tuple[Entry, ...]
-    columns: Literal["training", "divergence", "gradients"] = "training"
+    columns: Literal["training", "divergence", "gradients", "verdicts"] = "training"
     seeds: tuple[int, ...] = SEEDS
+    sources: tuple[Entry, ...] = ()
     curve: bool = False
+
+    @property
+    def everything(self) -> tuple[Entry, ...]:
+        """All that is run."""
+        return (*self.sources, *self.entries)
 
 
 def _clipping(name: str, label: str, *overrides: str, config: str = "digits_lstm_clipped") -> Entry:
@@ -87,7 +98,54 @@ def _vanishing(name: str, label: str, *overrides: str) -> Entry:
     return Entry(name, "digits_sigmoid", label, overrides)
 
 
+def _transfer(name: str, label: str, *overrides: str) -> Entry:
+    return Entry(name, "transfer_fashion_b", label, overrides)
+
+
+def _transfers(task: str, *data: str, source: str) -> tuple[Entry, ...]:
+    """Return the second task of a transfer without and with the layers of the first."""
+    plain = ("model.reuse=null", "data.standardize=unit", "training.stages=[{epochs: 20}]")
+    gradually = "training.stages=[{epochs: 4, freeze: reused}, {epochs: 4, unfreeze: 1, lr: 0.003}, "
+    gradually += "{epochs: 12, unfreeze: all, lr: 0.003, layer_decay: 0.5}]"
+    begun = f"model.reuse.from={source}"
+    return (
+        _transfer(f"{task}_scratch", "all layers new", *data, *plain),
+        _transfer(f"{task}_reused", "layers reused, 4 epochs frozen, 16 not", *data, begun),
+        _transfer(
+            f"{task}_frozen",
+            "reused and frozen to the end",
+            *data,
+            begun,
+            "training.stages=[{epochs: 20, freeze: reused}]",
+        ),
+        _transfer(f"{task}_gradual", "unfrozen from the top, lower layers slower", *data, begun, gradually),
+    )
+
+
+TEN: Final = tuple(range(42, 52))
+
 STUDIES: Final = (
+    Study(
+        "transfer_fashion",
+        _transfers("fashion", source="fashion_source"),
+        columns="verdicts",
+        seeds=TEN,
+        sources=(Entry("fashion_source", "transfer_fashion_a", "the first task"),),
+    ),
+    Study(
+        "transfer_mnist",
+        _transfers("mnist", "data.dataset=mnist", "data.classes=[8, 9]", source="mnist_source"),
+        columns="verdicts",
+        seeds=TEN,
+        sources=(
+            Entry(
+                "mnist_source",
+                "transfer_fashion_a",
+                "the first task",
+                ("data.dataset=mnist", "data.classes=[0, 1, 2, 3, 4, 5, 6, 7]"),
+            ),
+        ),
+    ),
     Study(
         "exercise",
         (
@@ -230,10 +288,11 @@ def run(study: Study, runs: Path, *, data: Path | None, threads: int, seeds: Seq
     """Train what is not there yet, seed by seed, so that every row has its first figures early."""
     folder = runs / study.name
     done = set(finished(folder))
+    wanted = [(entry, study.seeds[0]) for entry in study.sources]
     for seed in seeds:
-        for entry in study.entries:
-            if (entry.name, seed) in done:
-                continue
+        wanted += [(entry, seed) for entry in study.entries]
+    for entry, seed in wanted:
+        if (entry.name, seed) not in done:
             try:
                 record = dnntrain.train(experiment(entry, data, threads, seed), runs=folder, test=True)
             except DivergedError as error:
@@ -276,7 +335,7 @@ def keep(runs: Path) -> None:
         StoreError: another run of the same name and seed is kept already.
     """
     for study in STUDIES:
-        names = {entry.name for entry in study.entries}
+        names = {entry.name for entry in study.everything}
         kept = finished(KEPT / study.name)
         for key, each in finished(runs / study.name).items():
             if key[0] not in names:
@@ -361,12 +420,27 @@ def tabulated(text: str, runs: Path) -> str:
         rows = [(entry, own) for entry, own in rows if own]
         columns = COLUMNS[study.columns]
         cells = [[entry.label or entry.name, *(cell(own) for cell in columns.values())] for entry, own in rows]
-        text = filled(text, study.name, table(["variant", *columns], cells))
+        heads = ["variant", *columns]
+        if study.columns == "verdicts" and rows:
+            heads.append("beside the first row")
+            cells = [[*own, word] for own, word in zip(cells, verdicts([own for _, own in rows]), strict=True)]
+        text = filled(text, study.name, table(heads, cells))
         if study.curve:
             epochs = rows[0][1][0].rows if rows else []
             curve = [[figure(row[name], form) for name, form in CURVE.values()] for row in epochs]
             text = filled(text, f"{study.name} curve", table(list(CURVE), curve))
     return text
+
+
+def verdicts(rows: Sequence[Sequence[Run]]) -> list[str]:
+    """Compare the test accuracies of each row with those of the first, corrected for the number of comparisons."""
+
+    def figures(runs: Sequence[Run]) -> dict[int, float | None]:
+        return {run.summary["seed"]: (run.summary["test"] or {}).get(TESTED) for run in runs}
+
+    others = {str(i): figures(runs) for i, runs in enumerate(rows[1:], start=1)}
+    found = compare_all(others, figures(rows[0]), better="max")
+    return ["baseline", *(describe_metric(difference, TESTED) for difference in found.values())]
 
 
 def filled(text: str, mark: str, lines: list[str]) -> str:
@@ -428,9 +502,14 @@ def highest(run: Run) -> str:
     return figure(max((row["valid/accuracy"] for row in run.rows), default=None), "%")
 
 
+def best_accuracy(run: Run) -> float:
+    """Return the validation accuracy of the best epoch."""
+    return float(run.summary["best"]["metrics"]["valid/accuracy"])
+
+
 def tested(run: Run) -> str:
     """Show the test accuracy of the best epoch's weights."""
-    return figure((run.summary["test"] or {}).get("test/accuracy"), "%")
+    return figure((run.summary["test"] or {}).get(TESTED), "%")
 
 
 def sampled(runs: Sequence[Run]) -> str:
@@ -439,6 +518,14 @@ def sampled(runs: Sequence[Run]) -> str:
     if not any(measured):
         return ""
     return " / ".join(figure(each["test"]["test/accuracy"], "%") if each else "-" for each in measured) + " %"
+
+
+def mean_tested(runs: Sequence[Run]) -> str:
+    """Show the mean test accuracy and its interval at 95 %."""
+    found = estimate((run.summary["test"] or {}).get(TESTED) for run in runs)
+    if found.value is None or found.low is None or found.high is None:
+        return figure(found.value, "%")
+    return f"{figure(found.value, '%')} % ({figure(found.low, '%')} to {figure(found.high, '%')})"
 
 
 def ending(run: Run) -> str:
@@ -467,6 +554,11 @@ COLUMNS: Final[dict[str, dict[str, Cell]]] = {
         "s/epoch": seconds,
     },
     "divergence": {**SEED, "epochs": each_seed(ending), **NORM, "last epoch": at(-1, "grad_norm", ".2g"), **LAST},
+    "verdicts": {
+        "seeds": lambda runs: str(len(runs)),
+        "valid accuracy": lambda runs: f"{figure(statistics.fmean(best_accuracy(run) for run in runs), '%')} %",
+        "test accuracy": mean_tested,
+    },
     "gradients": {**SEED, "epochs": each_seed(ending), **NORM, **LAST, "test accuracy": each_seed(tested, " %")},
 }
 CURVE: Final[dict[str, tuple[str, str]]] = {

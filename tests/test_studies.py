@@ -42,7 +42,7 @@ def loaded() -> ModuleType:
 
 
 STUDIES = loaded()
-ENTRIES = [(study, entry) for study in STUDIES.STUDIES for entry in study.entries]
+ENTRIES = [(study, entry) for study in STUDIES.STUDIES for entry in study.everything]
 KEPT = [(study, path) for study in STUDIES.STUDIES for path in sorted((STUDIES.KEPT / study.name).glob("*"))]
 
 
@@ -215,13 +215,14 @@ def test_a_record_is_small_and_of_a_shipped_file(study: Any, path: Path) -> None
     assert sum(file.stat().st_size for file in path.iterdir()) < LARGEST_RECORD
     directory = RunDirectory(path)
     summary = directory.summary()
-    entry = next(entry for entry in study.entries if entry.name == summary["name"])
+    entry = next(entry for entry in study.everything if entry.name == summary["name"])
     STUDIES.refuse_private([summary, directory.environment()], path)
     text = yamltext.read(directory.spec_text(), source="spec.yaml", folder=path)
     STUDIES.refuse_private(text.value, path)
     # What is `auto` in the file was resolved, and the data and the threads are the machine's.
     wanted = flatten(plain(STUDIES.experiment(entry, None, 1, summary["seed"])))
-    own = {key for key in wanted if not key.startswith(("data.dataset", "training.threads")) and wanted[key] != "auto"}
+    machines = ("data.dataset", "training.threads", "model.reuse.from")
+    own = {key for key in wanted if not key.startswith(machines) and wanted[key] != "auto"}
     shared = own & set(summary["spec"])
     assert len(shared) > 15
     assert {key: summary["spec"][key] for key in shared} == {key: wanted[key] for key in shared}

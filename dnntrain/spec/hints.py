@@ -145,6 +145,9 @@ def _home(key: str) -> str:
             found.setdefault(path, set()).update([part] if part else [])
     if "" in found:
         return "at the top of the file"
+    # What stands higher up is meant more often: the optimizer's rate, not that of a stage.
+    height = min((path.count(".") for path in found), default=0)
+    found = {path: parts for path, parts in found.items() if path.count(".") == height}
     sections = {path: parts for path, parts in found.items() if not parts}
     places = []
     for path, having in (sections or found).items():

@@ -57,7 +57,7 @@ class Plan:
             raise UsageError("configurations of different length cannot be compared at rungs: leave out sweep.prune")
 
     @classmethod
-    def read(cls, text: str, *, source: str, folder: Path, runs: Path) -> Plan:
+    def read(cls, text: str, *, source: str, folder: Path, runs: Path = Path("runs")) -> Plan:
         """Read the plan of a sweep that was begun.
 
         Raises:

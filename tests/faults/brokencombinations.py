@@ -5,6 +5,68 @@ from __future__ import annotations
 from broken import DATA, MINIMAL, MODEL, WITH, Broken
 
 BROKEN_COMBINATIONS: dict[str, list[Broken]] = {
+    "layers from elsewhere, and stages": [
+        Broken(
+            "freeze-and-unfreeze",
+            MINIMAL + "training: {stages: [{epochs: 2, freeze: 1, unfreeze: all}]}\n",
+            "3:21: freeze and unfreeze exclude each other",
+        ),
+        Broken(
+            "layers-of-a-fraction",
+            MINIMAL + "training: {stages: [{epochs: 2, freeze: 1.5}]}\n",
+            "3:41: 'freeze' must be a number of layers, or names of layers or patterns, not 1.5",
+        ),
+        Broken(
+            "more-epochs-than-stages",
+            MINIMAL + "training: {epochs: 9, stages: [{epochs: 2}, {epochs: 3}]}\n",
+            "3:11: there are 9 epochs, but the stages come to 5",
+        ),
+        Broken(
+            "nothing-left-to-train",
+            MINIMAL + "training: {stages: [{epochs: 2, freeze: all}]}\n",
+            "3:21: all layers are frozen, so there is nothing to train",
+        ),
+        Broken(
+            "no-such-layer",
+            MINIMAL + "training: {stages: [{epochs: 2, freeze: conv1}]}\n",
+            "3:41: no layer matches 'conv1'; there are dense1, output",
+        ),
+        Broken(
+            "no-such-run",
+            DATA + WITH + "reuse: {from: nothing}}\n",
+            "2:64: no run 'nothing': there are no runs in runs",
+        ),
+        Broken(
+            "no-such-file",
+            DATA + WITH + "reuse: {from: ./nothing.pt}, activation: relu}\n",
+            "2:64: there is no run and no file nothing.pt",
+        ),
+        Broken(
+            "nothing-pretrained",
+            "data: {dataset: digits, standardize: pretrained}\n" + MODEL,
+            "1:38: there are no pretrained layers to standardize for",
+        ),
+        Broken(
+            "no-such-network",
+            DATA + "model: {architecture: {name: torchvision, model: resnet19}}\n",
+            "2:50: torchvision has no network 'resnet19' for classification",
+        ),
+        Broken(
+            "a-small-stem-for-vgg",
+            DATA + "model: {architecture: {name: torchvision, model: vgg11, stem: small}}\n",
+            "2:63: there is no small stem for vgg11, only for those of resnet.py and densenet.py in torchvision",
+        ),
+        Broken(
+            "parts-for-a-network-with-its-own",
+            DATA + "model: {architecture: {name: torchvision, model: resnet18}, activation: relu}\n",
+            "2:73: torchvision has its own activations, so a file cannot choose one",
+        ),
+        Broken(
+            "resizing-no-pictures",
+            "data: {dataset: diabetes, resize: 8}\n" + MODEL,
+            "1:35: there are no pictures to resize: dataset 'diabetes' has features",
+        ),
+    ],
     "what excludes or needs each other": [
         Broken(
             "two-clips",

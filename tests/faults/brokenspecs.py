@@ -287,7 +287,7 @@ BROKEN_SPECS: dict[str, list[Broken]] = {
         Broken(
             "standardize",
             "data: {dataset: digits, standardize: z-score}\n" + MODEL,
-            "1:38: 'standardize' must be auto, none, unit, channel or feature, not the text 'z-score'",
+            "1:38: 'standardize' must be auto, none, unit, channel, feature or pretrained, not the text 'z-score'",
         ),
         Broken(
             "sampling",

@@ -167,7 +167,7 @@ CLASSES = [
 KEYS = [
     # Misspelt, here or elsewhere.
     ("seeed: 3", "seeed", "did you mean 'seed'?  known: name, seed, data"),
-    ("training: {epoch: 3}", "epoch", "did you mean 'epochs'?  known: epochs, monitor"),
+    ("training: {epoch: 3}", "epoch", "did you mean 'epochs'?  known: epochs, stages, cache_frozen, monitor"),
     ("callbacks: [{name: early_stopping, patienc: 3}]", "patienc", "did you mean 'patience'?  known: patience"),
     ("batch_sise: 3", "batch_sise", "did you mean 'batch_size'?  it belongs under data"),
     # In the wrong place.

@@ -42,6 +42,7 @@ bench: $(READY) ## time a training step, a comparison of many runs, sweeps, and 
 	$(BIN)/python benchmarks/compare_many.py
 	$(BIN)/python benchmarks/sweep_asha.py
 	$(BIN)/python benchmarks/folding.py
+	$(BIN)/python benchmarks/frozen_layers.py
 
 clean: ## remove the environment and every cache; runs/ is left alone
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

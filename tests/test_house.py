@@ -24,6 +24,7 @@ LAYERS = [
     {"diagnostics"},
     {"trained", "tracking"},
     {"recording", "resuming", "identity", "exporting"},
+    {"pretraining"},
     {"run", "compare"},
     {"verifying"},
     {"sweep"},
@@ -45,6 +46,7 @@ PARTS = {
     "architectures": {"activations", "initializers", "normalizations", "dropouts", "architectures", "layers"},
     "datasets": {"datasets"},
     "optimizers": {"optimizers", "layers"},
+    "pretraining": {"pretraining", "activations", "architectures", "initializers", "layers"},
     "regularizers": {"layers"},
     "weights": {"weights"},
 }

@@ -14,6 +14,7 @@ from dnntrain.build.reuse import open_source
 from dnntrain.errors import DataError, SpecError, UsageError
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
 from dnntrain.parts.transforms import Resize, Standardize, fit_standardize
+from dnntrain.registry import AUTO
 from dnntrain.spec import Spec
 from dnntrain.spec.schema import Validation
 from dnntrain.training.batches import Examples
@@ -26,11 +27,13 @@ class Data:
     Attributes:
         arrays: the whole of it.
         parts: its training, validation and test parts.
+        beyond: the training part as it is without `data.limit`.
         size: height and width that its pictures are brought to; None where they stay as they are.
     """
 
     arrays: Arrays
     parts: Parts
+    beyond: Split
     size: tuple[int, int] | None = None
 
     @property
@@ -61,11 +64,14 @@ def open_data(spec: Spec) -> Data:
         )
     try:
         parts = partition(arrays, classes=spec.data.classes, validation=holdout, limit=spec.data.limit)
+        whole = parts
+        if spec.data.limit is not None:
+            whole = partition(arrays, classes=spec.data.classes, validation=holdout, limit=None)
     except DataError as error:
         # What cannot be divided so is a mistake of the file, in the key that the message begins with.
         key, _, message = str(error).partition(": ")
         raise SpecError([spec.problem(f"data.{key}", f"'{key}': {message}")]) from error
-    return Data(arrays, parts, size_of(spec))
+    return Data(arrays, parts, whole.train, size_of(spec))
 
 
 def size_of(spec: Spec) -> tuple[int, int] | None:
@@ -97,12 +103,14 @@ def targets(spec: Spec) -> str:
 def standardizer(spec: Spec, data: Data) -> Standardize:
     """Return what standardizes inputs: by the training part, or as for the layers that are reused.
 
+    With `data.unlabeled` that is the training part as it is without a limit.
+
     Raises:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
     """
     if spec.data.standardize == "pretrained":
         return _pretrained(spec, data)
-    train = data.parts.train
+    train = unlabeled(spec, data)
     return fit_standardize(
         cast(Any, spec.data.standardize),
         train.x,
@@ -111,6 +119,12 @@ def standardizer(spec: Spec, data: Data) -> Standardize:
         layout=data.arrays.layout,
         resize=resizer(data.size),
     )
+
+
+def unlabeled(spec: Spec, data: Data) -> Split:
+    """Return the samples that need no labels: for pretraining, and for the statistics of standardizing."""
+    wanted = bool(spec.pretraining) if spec.data.unlabeled == AUTO else spec.data.unlabeled
+    return data.beyond if wanted else data.parts.train
 
 
 def _pretrained(spec: Spec, data: Data) -> Standardize:

@@ -31,24 +31,8 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         shape: of one input sample.
         outputs: number of logits.
     """
-    draws = generator(spec.seed, "initialization")
     model = spec.model
-
-    def initialize(key: str) -> Callable[[Tensor, Fans], None]:
-        choice = chosen(getattr(model, key))
-        make = locating(spec, f"model.{key}", choice.build)
-        return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
-
-    norm = chosen(model.normalization).build()
-    drops = [dropout.build() for dropout in model.dropout]
-    blocks = Blocks(
-        activation=locating(spec, "model.activation", chosen(model.activation).build),
-        normalization=replace(norm, make=norm.make and locating(spec, "model.normalization", norm.make)),
-        dropouts=[replace(d, make=locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
-        initialize=initialize("initializer"),
-        initialize_output=initialize("output_initializer"),
-        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
-    )
+    blocks = blocks_of(spec, generator(spec.seed, "initialization"))
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.
     with forked(torch.device("cpu")):
@@ -70,6 +54,32 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int) -> nn.Module:
         learn_channels(network, torch.zeros(1, *shape))
         _check_positions(network, torch.zeros(1, *shape))
     return network
+
+
+def blocks_of(spec: Spec, draws: torch.Generator) -> Blocks:
+    """Return the parts that the layers of a resolved experiment are made of.
+
+    Args:
+        spec: a resolved experiment.
+        draws: what weights are drawn from.
+    """
+    model = spec.model
+
+    def initialize(key: str) -> Callable[[Tensor, Fans], None]:
+        choice = chosen(getattr(model, key))
+        make = locating(spec, f"model.{key}", choice.build)
+        return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
+
+    norm = chosen(model.normalization).build()
+    drops = [dropout.build() for dropout in model.dropout]
+    return Blocks(
+        activation=locating(spec, "model.activation", chosen(model.activation).build),
+        normalization=replace(norm, make=norm.make and locating(spec, "model.normalization", norm.make)),
+        dropouts=[replace(d, make=locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
+        initialize=initialize("initializer"),
+        initialize_output=initialize("output_initializer"),
+        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
+    )
 
 
 def _check_positions(network: nn.Module, sample: Tensor) -> None:

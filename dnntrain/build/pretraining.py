@@ -97,6 +97,9 @@ class Pretraining:
                 if task.from_zero_to_one:
                     with located(self._spec, key):
                         self._check_range(choice.name)
+                if task.views > 1:
+                    with located(self._spec, key):
+                        self._check_views(choice.name)
                 optimizer = self._spec.optimizer
                 given = {"groups": ()} if options.lr is None else {"groups": (), "lr": options.lr}
                 yield Named(
@@ -120,6 +123,14 @@ class Pretraining:
             raise UsageError(
                 f"{name} takes inputs for probabilities, and these go from {low:.3g} to {high:.3g}: write "
                 "data.standardize: unit, or an option of it that takes other inputs"
+            )
+
+    def _check_views(self, name: str) -> None:
+        augment = augment_of(self._spec, self.data, "views")
+        if augment is None or not augment.raw:
+            raise UsageError(
+                f"{name} compares two changes of each sample, and data.augment has none that leaves targets alone: "
+                "write such as data.augment: [{name: random_crop, padding: 2}, random_erasing]"
             )
 
     def _as_run(self, epochs: int) -> Spec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnntrain.parts.pretraining import autoencoders  # noqa: F401 - registers its parts
+from dnntrain.parts.pretraining import adversarial, autoencoders, boltzmann, hiding, views
 from dnntrain.parts.pretraining.base import Task, pretrainings
 
-__all__ = ["Task", "pretrainings"]
+__all__ = ["Task", "adversarial", "autoencoders", "boltzmann", "hiding", "pretrainings", "views"]

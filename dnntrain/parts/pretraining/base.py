@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,9 +102,9 @@ class Above(nn.Module):
             self.add_module(name, layer)
         self._names = tuple(layers)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Pass samples through the layers of the network."""
-        for name in self._names:
+    def encode(self, x: Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """Pass samples through the layers of the network, or through some of them."""
+        for name in self._names if names is None else names:
             x = self.get_submodule(name)(x)
         return x
 
@@ -163,6 +164,52 @@ def hidden_layers(network: nn.Module, name: str) -> dict[str, nn.Module]:
     if not any(True for layer in layers.values() for _ in layer.parameters()):
         raise UsageError(f"{name} has no hidden layer to pretrain: this network has an output layer only")
     return layers
+
+
+def groups_of(layers: Mapping[str, nn.Module]) -> dict[str, dict[str, nn.Module]]:
+    """Divide hidden layers into those with weights, each with what follows it and has none.
+
+    What comes before the first one belongs to it.
+
+    Args:
+        layers: from the bottom up.
+
+    Returns:
+        the modules of each by its name.
+    """
+    groups: dict[str, dict[str, nn.Module]] = {}
+    waiting: dict[str, nn.Module] = {}
+    for name, layer in layers.items():
+        if any(p.ndim > 1 for p in layer.parameters()):
+            groups[name] = {**waiting, name: layer}
+            waiting = {}
+        elif groups:
+            groups[list(groups)[-1]][name] = layer
+        else:
+            waiting[name] = layer
+    return groups
+
+
+def embedding_in(layers: Mapping[str, nn.Module]) -> str | None:
+    """Return the name of the layer that looks up the vectors of tokens; None where samples are numbers."""
+    return next((name for name, layer in layers.items() if isinstance(layer, nn.Embedding)), None)
+
+
+def refuse_tokens(layers: Mapping[str, nn.Module], name: str) -> None:
+    """Refuse samples that are tokens.
+
+    Raises:
+        UsageError: they are.
+    """
+    if embedding_in(layers) is not None:
+        raise UsageError(
+            f"{name} needs samples that are numbers, and these are tokens; masked and max_margin take them"
+        )
+
+
+def features_of(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> int:
+    """Return how many numbers the hidden layers make of a sample."""
+    return math.prod(shapes_in(layers, shape)[-1])
 
 
 def shapes_in(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> list[tuple[int, ...]]:

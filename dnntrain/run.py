@@ -12,12 +12,13 @@ import torch
 
 from dnntrain import build, interruption, yamltext
 from dnntrain import spec as specs
-from dnntrain.build import Data
+from dnntrain.build import Data, Pretraining
 from dnntrain.checkpoints import read_checkpoint
-from dnntrain.errors import DataError, DivergedError, StoreError
+from dnntrain.errors import DataError, DivergedError, StoreError, UsageError
 from dnntrain.identity import identity
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.placement import Placement, place, settings
+from dnntrain.pretraining import pretrain
 from dnntrain.recording import Recorder
 from dnntrain.resuming import (
     afresh,
@@ -115,13 +116,13 @@ def train(
         spec = build.resolve(spec, data, runs=runs)
         placement = place(spec)
         with settings(spec, placement):
-            built = _build(spec, data, placement, test=test)
+            built, pretraining = _build(spec, data, placement, test=test)
             interruption.check()
             made = RunDirectory.create(Path(runs), spec.name) if directory is None else RunDirectory.at(Path(directory))
             with made.lock():
                 made.write_spec(specs.dump(spec))
                 made.write_environment({**_environment(spec, built, data, placement), "test": test})
-                training = _Training(made, spec, data, built, placement, observers, trackers, test=test)
+                training = _Training(made, spec, data, built, pretraining, placement, observers, trackers, test=test)
                 training.remarks += [] if asked.sweep is None else [_ONE_RUN]
                 return training.fit()
 
@@ -166,13 +167,13 @@ def resume(
 
     Raises:
         LockedError: another process trains it.
-        UsageError: there is no such run, or it cannot go on with these changes.
+        UsageError: there is no such run, it is the pretraining of another, or it cannot go on with these changes.
         DataError: its data cannot be used, or is not what it began with.
         StoreError: its checkpoints are damaged, or its directory cannot be written.
         DivergedError: training met numbers that are not finite.
         Interrupted: a signal asked for the end once more.
     """
-    directory = find(str(run), Path(runs))
+    directory = _found(str(run), Path(runs))
     with interruption.listening(), directory.lock():
         summary = directory.summary()
         if summary["status"] in ("completed", "stopped") and not overrides:
@@ -192,9 +193,9 @@ def resume(
         _refuse_other_data(directory, environment, data)
         with settings(here, placement):
             test = bool(environment.get("test"))
-            built = _build(spec, data, placement, test=test, restored=saved is not None)
+            built, pretraining = _build(spec, data, placement, test=test, restored=saved is not None)
             now = _environment(spec, built, data, placement)
-            training = _Training(directory, spec, data, built, placement, observers, trackers, test=test)
+            training = _Training(directory, spec, data, built, pretraining, placement, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
             training.remarks += [f"from here on {change}" for change in found]
             told = {tracker.name for tracker in trackers}
@@ -235,6 +236,7 @@ class _Training:
         spec: Spec,
         data: Data,
         built: Built,
+        pretraining: Pretraining | None,
         placement: Placement,
         observers: Sequence[Hook],
         trackers: Sequence[Tracker],
@@ -249,10 +251,12 @@ class _Training:
         self.recorder = Recorder(directory, spec, built, data, trackers)
         self._placement = placement
         self._stages = build.stages(spec, built.model)
+        self._observers = observers
         self._watching = [*self.recorder.hooks(), *observers]
         self.trainer = Trainer(built, *self._watching)
         self._on_divergence = spec.training.on_divergence
-        self._start = copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
+        self._pretraining = pretraining
+        self._start = None if spec.pretraining else self._state_to_go_back_to()
 
     def go_on(self, saved: tuple[State, Path] | None, changed: Sequence[Change], *, retried: bool) -> None:
         """Take training to a checkpoint, or to the start where there is none.
@@ -263,7 +267,8 @@ class _Training:
             retried: whether a training that has come to its end shall go on.
         """
         if saved is None:
-            self.remarks.append("there is no checkpoint yet: training starts over")
+            what = "training starts over" if self._pretraining is None else "pretraining goes on, then training begins"
+            self.remarks.append(f"there is no checkpoint yet: {what}")
             self.recorder.go_on(self.trainer, {}, None)
             return
         checkpoint, path = saved
@@ -284,6 +289,7 @@ class _Training:
             recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
             if (reuse := self.spec.model.reuse) is not None:
                 recorder.log(f"layers reused from {reuse.from_}: {reuse.keep}")
+            self._pretrain()
             fit = self._fit()
             if trainer.divergence is not None:
                 self._report(trainer.divergence)
@@ -308,6 +314,17 @@ class _Training:
             return RunRecord(directory.path, summary, tuple(remarks))
         finally:
             recorder.close()
+
+    def _pretrain(self) -> None:
+        """Let the hidden layers learn what they are to learn beforehand, where that is still to be done."""
+        if self._pretraining is not None:
+            pretrain(self.directory, self._pretraining, self._observers, self.recorder)
+            self._pretraining.hand_over(self.trainer.model)
+            self._pretraining = None
+            self._start = self._state_to_go_back_to()
+
+    def _state_to_go_back_to(self) -> State | None:
+        return copied(self.trainer.state_dict()) if isinstance(self._on_divergence, RetrySpec) else None
 
     def _fit(self) -> Fit:
         """Fit stage by stage."""
@@ -386,6 +403,13 @@ class _Training:
         return bool(step < diverged - 1 or (trainer.stage > 1 and step == trainer.steps_before))
 
 
+def _found(query: str, runs: Path) -> RunDirectory:
+    directory = find(query, runs)
+    if directory.around is not None:
+        raise UsageError(f"{directory.path} is a pretraining of {directory.around.path}: resume that")
+    return directory
+
+
 def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], data: Data) -> None:
     if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
         raise DataError(
@@ -394,14 +418,16 @@ def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], 
         )
 
 
-def _build(spec: Spec, data: Data, placement: Placement, *, test: bool, restored: bool = False) -> Built:
-    """Build an experiment, and see that what is to be measured at its end is there."""
+def _build(
+    spec: Spec, data: Data, placement: Placement, *, test: bool, restored: bool = False
+) -> tuple[Built, Pretraining | None]:
+    """Build an experiment and its pretraining, if that is still to come; see that what is to be measured is there."""
     if placement.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(placement.device)
     built = build.build(spec, data, placement, restored=restored)
     if test:
         build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
-    return built
+    return built, build.Pretraining(spec, data, placement, built) if spec.pretraining and not restored else None
 
 
 def _status(fit: Fit) -> str:

@@ -24,6 +24,7 @@ LAYERS = [
     {"diagnostics"},
     {"trained", "tracking"},
     {"recording", "resuming", "identity", "exporting"},
+    {"pretraining"},
     {"run", "compare"},
     {"verifying"},
     {"sweep"},
@@ -53,6 +54,7 @@ PARTS = {
     },
     "datasets": {"datasets"},
     "optimizers": {"optimizers", "layers"},
+    "pretraining": {"pretraining", "activations", "architectures", "initializers", "layers"},
     "regularizers": {"layers"},
     "weights": {"weights"},
 }

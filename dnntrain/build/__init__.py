@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dnntrain.build.data import Data, open_data, outputs, part_of, resizer, size_of, standardizer, targets
 from dnntrain.build.model import build_model, laid_out
+from dnntrain.build.pretraining import Named, Pretraining
 from dnntrain.build.resolving import resolve
 from dnntrain.build.reuse import digest
 from dnntrain.build.staging import Stage, freeze
@@ -11,6 +12,8 @@ from dnntrain.build.training import at_stage, build, loss_and_metrics, stages
 
 __all__ = [
     "Data",
+    "Named",
+    "Pretraining",
     "Stage",
     "at_stage",
     "build",

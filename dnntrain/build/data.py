@@ -15,6 +15,7 @@ from dnntrain.errors import DataError, SpecError, UsageError
 from dnntrain.parts.architectures import Moments
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
 from dnntrain.parts.transforms import Resize, Standardize, fit_standardize
+from dnntrain.registry import AUTO
 from dnntrain.spec import Spec
 from dnntrain.spec.fit import moments
 from dnntrain.spec.schema import Validation
@@ -28,11 +29,13 @@ class Data:
     Attributes:
         arrays: the whole of it.
         parts: its training, validation and test parts.
+        beyond: the training part as it is without `data.limit`.
         size: height and width that its pictures are brought to; None where they stay as they are.
     """
 
     arrays: Arrays
     parts: Parts
+    beyond: Split
     size: tuple[int, int] | None = None
 
     @property
@@ -63,11 +66,14 @@ def open_data(spec: Spec) -> Data:
         )
     try:
         parts = partition(arrays, classes=spec.data.classes, validation=holdout, limit=spec.data.limit)
+        whole = parts
+        if spec.data.limit is not None:
+            whole = partition(arrays, classes=spec.data.classes, validation=holdout, limit=None)
     except DataError as error:
         # What cannot be divided so is a mistake of the file, in the key that the message begins with.
         key, _, message = str(error).partition(": ")
         raise SpecError([spec.problem(f"data.{key}", f"'{key}': {message}")]) from error
-    return Data(arrays, parts, size_of(spec))
+    return Data(arrays, parts, whole.train, size_of(spec))
 
 
 def size_of(spec: Spec) -> tuple[int, int] | None:
@@ -99,13 +105,15 @@ def targets(spec: Spec) -> str:
 def standardizer(spec: Spec, data: Data) -> Standardize:
     """Return what standardizes inputs: by the training part, or as for layers that were trained elsewhere.
 
+    With `data.unlabeled` that is the training part as it is without a limit.
+
     Raises:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
     """
     if spec.data.standardize == "pretrained":
         known = None if spec.model.reuse is not None else moments(spec)
         return _as_reused(spec, data) if known is None else _by_moments(known, data)
-    train = data.parts.train
+    train = unlabeled(spec, data)
     return fit_standardize(
         cast(Any, spec.data.standardize),
         train.x,
@@ -114,6 +122,12 @@ def standardizer(spec: Spec, data: Data) -> Standardize:
         layout=data.arrays.layout,
         resize=resizer(data.size),
     )
+
+
+def unlabeled(spec: Spec, data: Data) -> Split:
+    """Return the samples that need no labels: for pretraining, and for the statistics of standardizing."""
+    wanted = bool(spec.pretraining) if spec.data.unlabeled == AUTO else spec.data.unlabeled
+    return data.beyond if wanted else data.parts.train
 
 
 def _as_reused(spec: Spec, data: Data) -> Standardize:

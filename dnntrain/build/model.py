@@ -35,26 +35,8 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int, *, pretrained:
         pretrained: whether layers may be read that were trained elsewhere; no where the weights are replaced at once,
             or do not matter.
     """
-    draws = generator(spec.seed, "initialization")
     model = spec.model
-
-    def initialize(key: str) -> Callable[[Tensor, Fans], None]:
-        choice = chosen(_unless_own(model, key, "zeros", initializers))
-        make = locating(spec, f"model.{key}", choice.build)
-        return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
-
-    norm = chosen(_unless_own(model, "normalization", "none", normalizations)).build()
-    activation = chosen(_unless_own(model, "activation", "identity", activations))
-    drops = [dropout.build() for dropout in model.dropout]
-    blocks = Blocks(
-        activation=locating(spec, "model.activation", activation.build),
-        normalization=replace(norm, make=norm.make and locating(spec, "model.normalization", norm.make)),
-        dropouts=[replace(d, make=locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
-        initialize=initialize("initializer"),
-        initialize_output=initialize("output_initializer"),
-        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
-        pretrained=pretrained,
-    )
+    blocks = blocks_of(spec, generator(spec.seed, "initialization"), pretrained=pretrained)
     # PyTorch's layers draw weights of their own as they are made, from the global generator; what a part draws beyond
     # our initializers must depend on the seed as well.
     with forked(torch.device("cpu")):
@@ -76,6 +58,35 @@ def build_model(spec: Spec, shape: tuple[int, ...], outputs: int, *, pretrained:
         learn_channels(network, torch.zeros(1, *shape))
         _check_positions(network, torch.zeros(1, *shape))
     return network
+
+
+def blocks_of(spec: Spec, draws: torch.Generator, *, pretrained: bool = True) -> Blocks:
+    """Return the parts that the layers of a resolved experiment are made of.
+
+    Args:
+        spec: a resolved experiment.
+        draws: what weights are drawn from.
+        pretrained: whether layers may be read that were trained elsewhere.
+    """
+    model = spec.model
+
+    def initialize(key: str) -> Callable[[Tensor, Fans], None]:
+        choice = chosen(_unless_own(model, key, "zeros", initializers))
+        make = locating(spec, f"model.{key}", choice.build)
+        return lambda weight, fans: make(weight=weight, fans=fans, generator=draws)
+
+    norm = chosen(_unless_own(model, "normalization", "none", normalizations)).build()
+    activation = chosen(_unless_own(model, "activation", "identity", activations))
+    drops = [dropout.build() for dropout in model.dropout]
+    return Blocks(
+        activation=locating(spec, "model.activation", activation.build),
+        normalization=replace(norm, make=norm.make and locating(spec, "model.normalization", norm.make)),
+        dropouts=[replace(d, make=locating(spec, f"model.dropout.{i}", d.make)) for i, d in enumerate(drops)],
+        initialize=initialize("initializer"),
+        initialize_output=initialize("output_initializer"),
+        initialize_recurrent=lambda weight, fans: orthogonal(weight, fans, draws),
+        pretrained=pretrained,
+    )
 
 
 def _unless_own(model: ModelSpec, key: str, otherwise: str, family: Family) -> Any:

@@ -133,11 +133,20 @@ def knows_scaling(spec: Spec) -> bool:
 
 
 def reused_layers(spec: Spec, model: nn.Module) -> list[str]:
-    """Return the names of the layers of a network that come from elsewhere, from the bottom up.
+    """Return the names of the layers of a network that know something before training, from the bottom up.
+
+    They come from elsewhere, or are pretrained: then it is all of them but the output.
 
     Raises:
         SpecError: the file names layers that there are not.
     """
+    layers = layers_of(model)
+    taken = set(_taken(spec, model))
+    return [layer.name for layer in layers if layer.name in taken or (spec.pretraining and not layer.is_output)]
+
+
+def _taken(spec: Spec, model: nn.Module) -> list[str]:
+    """Return the names of the layers that come from a run or a file."""
     if spec.model.reuse is None:
         # An architecture that comes with weights of its own brings all layers but the output.
         return [] if moments(spec) is None else [layer.name for layer in pick(layers_of(model), "all_but_output")]
@@ -161,7 +170,7 @@ def take_over(spec: Spec, model: nn.Module, source: Source) -> list[str]:
     """
     for remark in source.remarks:
         _logger.warning("%s: %s", source.path, remark)
-    kept = set(reused_layers(spec, model))
+    kept = set(_taken(spec, model))
     state = model.state_dict()
     problems: list[Problem] = []
     for layer in layers_of(model):

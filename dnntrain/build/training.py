@@ -58,7 +58,7 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
         accumulate=spec.training.accumulate,
         generator=generator(spec.seed, "order"),
         order=balanced(labels(data.parts.train)) if spec.data.sampling == "balanced" else None,
-        augment=_augment(spec, data),
+        augment=augment_of(spec, data, "augmentation"),
     )
     return _of_stage(
         spec,
@@ -120,7 +120,7 @@ def _of_stage(
     """Freeze what a stage freezes, and make what trains the rest of the network."""
     held = freeze(model, stage.frozen)
     with located(spec, "optimizer.groups"):
-        parameters = _parameters(stage, model)
+        parameters = parameters_of(stage, model)
     schedule, reaction = _schedule(stage, steps_per_epoch=len(train))
     regularizers = _regularizers(spec, model)
     clip = spec.training.clip
@@ -170,8 +170,14 @@ def _regularizers(spec: Spec, model: nn.Module) -> list[Any]:
     return [each for each in made if each.weights]
 
 
-def _augment(spec: Spec, data: Data) -> Augment | None:
-    """Return the changes to training batches: those that mix samples come after standardizing."""
+def augment_of(spec: Spec, data: Data, stream: str) -> Augment | None:
+    """Return the changes to training batches: those that mix samples come after standardizing.
+
+    Args:
+        spec: a resolved experiment.
+        data: its data.
+        stream: what random numbers they draw.
+    """
     if not spec.data.augment:
         return None
     classes = len(data.parts.classes or ())
@@ -182,7 +188,7 @@ def _augment(spec: Spec, data: Data) -> Augment | None:
     return Augment(
         raw=[change for mixes, change in made if not mixes],
         prepared=[change for mixes, change in made if mixes],
-        generator=generator(spec.seed, "augmentation"),
+        generator=generator(spec.seed, stream),
     )
 
 
@@ -206,8 +212,8 @@ def _schedule(stage: Stage, *, steps_per_epoch: int) -> tuple[Schedule, Hook | N
     return plan(stage.schedule, Horizon(stage.epochs * steps_per_epoch, steps_per_epoch, lr))
 
 
-def _parameters(stage: Stage, model: nn.Module) -> Parameters:
-    """Group the parameters by their rates and decays, and lay them into one piece where the optimizer allows it."""
+def parameters_of(stage: Stage, model: nn.Module) -> Parameters:
+    """Group the trainable parameters by rates and decays, and lay them into one piece where the optimizer allows it."""
     options: Any = stage.optimizer.options
     groups = grouped(
         model,

@@ -30,11 +30,21 @@ def display(*, silent: bool) -> Iterator[Sequence[Hook]]:
 
 
 class EpochLines(Hook):
-    """Prints a line at the end of each epoch; falls silent when nobody reads them any more."""
+    """Prints a line at the end of each epoch; falls silent when nobody reads them any more.
 
-    def __init__(self) -> None:
+    Args:
+        title: what each line begins with.
+        voice: what prints them.
+    """
+
+    def __init__(self, title: str = "", voice: Voice | None = None) -> None:
+        self._title = title
         self._clock = Clock()
-        self._voice = Voice()
+        self._voice = voice or Voice()
+
+    @override
+    def of_pretraining(self, name: str, /) -> Hook:
+        return EpochLines(f"{name}: ", self._voice)
 
     @override
     def on_fit_start(self, run: RunView, /) -> None:
@@ -42,24 +52,34 @@ class EpochLines(Hook):
 
     @override
     def on_epoch_end(self, run: RunView, /) -> None:
-        self._voice.say(f"{epoch_line(run)}   ETA {self._clock.remaining(run)}")
+        self._voice.say(f"{self._title}{epoch_line(run)}   ETA {self._clock.remaining(run)}")
 
 
 class LiveDisplay(Hook):
-    """Keeps a bar and the running figures up to date, and leaves a line for each epoch above it."""
+    """Keeps a bar and the running figures up to date, and leaves a line for each epoch above it.
 
-    def __init__(self, progress: Progress) -> None:
+    Args:
+        progress: shows them.
+        title: what each line begins with.
+    """
+
+    def __init__(self, progress: Progress, title: str = "") -> None:
         self._progress = progress
+        self._title = title
         self._task = TaskID(0)
         self._clock = Clock()
         self._shown = 0.0
         self._last = ""
 
     @override
+    def of_pretraining(self, name: str, /) -> Hook:
+        return LiveDisplay(self._progress, f"{name}: ")
+
+    @override
     def on_fit_start(self, run: RunView, /) -> None:
         self._clock.start(run)
         total = run.epochs * run.steps_per_epoch
-        self._task = self._progress.add_task("epoch 1", total=total, completed=run.step, figures="")
+        self._task = self._progress.add_task(f"{self._title}epoch 1", total=total, completed=run.step, figures="")
 
     @override
     def on_step_end(self, run: RunView, /) -> None:
@@ -72,7 +92,7 @@ class LiveDisplay(Hook):
         self._progress.update(
             self._task,
             completed=run.step,
-            description=f"epoch {run.epoch}/{run.epochs}",
+            description=f"{self._title}epoch {run.epoch}/{run.epochs}",
             figures=f"step {run.epoch_step}/{run.steps_per_epoch}  {loss}  {self._last}  ETA {ahead}",
         )
 
@@ -81,7 +101,7 @@ class LiveDisplay(Hook):
         value = run.row.get(run.monitor.metric)
         speed = run.row["samples_per_second"] or 0.0
         self._last = f"{run.monitor.metric} {figure(run.monitor.metric, value)}  {speed:,.0f} samples/s"
-        self._progress.console.print(epoch_line(run), markup=False, highlight=False)
+        self._progress.console.print(self._title + epoch_line(run), markup=False, highlight=False)
 
     @override
     def on_fit_end(self, run: RunView, /) -> None:

@@ -58,6 +58,7 @@ _RULES: Final = (
         "impossible",
         what="the network was trained on other samples, or on inputs standardized otherwise",
     ),
+    _Rule(("pretraining", "data.unlabeled"), "impossible", what="training began with layers that were pretrained so"),
     _Rule(("loss",), "impossible", what="what was best until now was judged by another loss"),
     _Rule(("seed",), "starts afresh", (*_ORDER, "random"), "the order of the samples, and noise"),
     _Rule(("data", "training.accumulate"), "starts afresh", _ORDER, "the order of the samples"),

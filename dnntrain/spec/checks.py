@@ -81,6 +81,16 @@ def _monitoring_needs_validation(spec: Spec) -> Iterator[Problem]:
         )
 
 
+@_reads("pretraining", "model.reuse")
+def _what_is_kept_is_not_pretrained(spec: Spec) -> Iterator[Problem]:
+    if spec.pretraining and spec.model.reuse is not None and spec.model.reuse.freeze not in ("none", 0):
+        yield spec.problem(
+            "model.reuse.freeze",
+            "these layers are to stay as they are, and pretraining changes all hidden layers",
+            "leave freeze out, or pretraining; training.stages can freeze what was pretrained",
+        )
+
+
 @_reads("data.validation", "callbacks")
 def _restoring_needs_validation(spec: Spec) -> Iterator[Problem]:
     if spec.data.validation != "none":

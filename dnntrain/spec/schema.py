@@ -31,6 +31,7 @@ from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
 from dnntrain.parts.optimizers import optimizers
+from dnntrain.parts.pretraining import pretrainings
 from dnntrain.parts.regularizers import regularizers
 from dnntrain.parts.schedules import schedules
 from dnntrain.registry import (
@@ -157,6 +158,11 @@ class DataSpec(Options):
         examples=[{"fraction": 0.1}],
     )
     limit: PositiveInt | None = Field(None, description="train on the first N samples of the training part only")
+    unlabeled: Annotated[bool | Auto, WordOr(("auto",), bool)] = Field(
+        "auto",
+        description="let pretraining, and the statistics of standardize, have what lies beyond limit too, without its "
+        "labels; auto: where there is pretraining",
+    )
     resize: Size | None = Field(
         None, description="bring pictures to this size, first of all: 224, or [height, width]", examples=[224]
     )
@@ -308,6 +314,7 @@ class TrainingSpec(Options):
 Metrics = Annotated[tuple[Annotated[Choice, Pick(metrics)], ...], OneOrMore()]
 Regularizers = Annotated[tuple[Annotated[Choice, Pick(regularizers)], ...], OneOrMore()]
 Callbacks = Annotated[tuple[Annotated[Choice, Pick(callbacks)], ...], OneOrMore()]
+Pretrainings = Annotated[tuple[Annotated[Choice, Pick(pretrainings)], ...], OneOrMore()]
 
 
 class Spec(Options):
@@ -321,6 +328,11 @@ class Spec(Options):
     )
     data: DataSpec
     model: ModelSpec
+    pretraining: Pretrainings = Field(
+        (),
+        description="what the hidden layers learn from samples without labels before training; one, a list, or none",
+        examples=["autoencoder"],
+    )
     optimizer: Annotated[Choice, Pick(optimizers, default="adamw")] = Field(
         default_factory=lambda: optimizers.choose("adamw"), description="how gradients change the weights"
     )

@@ -48,6 +48,7 @@ class RunDirectory:
     LOCK: Final = "lock"
     TENSORBOARD: Final = "tensorboard"
     LOG: Final = "log.txt"
+    PRETRAINING: Final = "pretraining"
 
     LAST: Final = "last.pt"
     PREVIOUS: Final = "previous.pt"
@@ -99,6 +100,26 @@ class RunDirectory:
     def started(self) -> datetime | None:
         """When the run started, as its folder's name tells; None for a folder of another name."""
         return started(self.name)
+
+    def pretraining(self, name: str) -> RunDirectory:
+        """Return the directory of one of the run's pretrainings, made where it is not there yet.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        path = self.path / self.PRETRAINING / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {path}: {error.strerror or error}") from error
+        return RunDirectory(path)
+
+    @property
+    def around(self) -> RunDirectory | None:
+        """The run whose pretraining this is; None for a run of its own."""
+        folder = Path(os.path.abspath(self.path)).parent
+        own = folder.name != self.PRETRAINING or not (folder.parent / self.SUMMARY).exists()
+        return None if own else RunDirectory(folder.parent)
 
     @property
     def tensorboard(self) -> Path:

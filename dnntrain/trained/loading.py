@@ -13,7 +13,7 @@ from typing_extensions import override
 from dnntrain import build
 from dnntrain import spec as specs
 from dnntrain.checkpoints import Best, read_best
-from dnntrain.errors import StoreError
+from dnntrain.errors import StoreError, UsageError
 from dnntrain.parts.transforms import Standardize
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory, find
@@ -80,7 +80,13 @@ def load(run: str | Path, /, *, runs: str | Path = "runs", device: str | torch.d
 
 
 def spec_of(directory: RunDirectory, device: str | None) -> Spec:
-    """Read the spec of a run, to be computed on another device if one is given."""
+    """Read the spec of a run, to be computed on another device if one is given.
+
+    Raises:
+        UsageError: it is the pretraining of a run, of which there is no whole network.
+    """
+    if directory.around is not None:
+        raise UsageError(f"{directory.path} holds pretrained layers, not a whole network: name {directory.around.path}")
     overrides = [] if device is None else [f"training.device={device}"]
     source = str(directory.path / directory.SPEC)
     return specs.loads(directory.spec_text(), source=source, folder=directory.path, overrides=overrides)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 Batch = tuple[Tensor, Tensor]
 Order = Callable[[torch.Generator], Tensor]
@@ -95,6 +96,27 @@ class Augment:
         for change in self.prepared:
             x, y = change(x, y, self.generator)
         return x, y
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed(Examples):
+    """One part of the data with random changes that are the same each time it is gone through from its beginning.
+
+    Attributes:
+        augment: the changes.
+        seed: what they are drawn from.
+    """
+
+    augment: Augment
+    seed: int
+
+    @override
+    def ready(self) -> None:
+        self.augment.generator.manual_seed(self.seed)
+
+    @override
+    def take(self, positions: Tensor) -> Batch:
+        return self.augment.take(self, positions)
 
 
 def shuffled(count: int) -> Order:

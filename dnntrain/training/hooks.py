@@ -131,6 +131,10 @@ class Hook:
 
     stops_on_divergence = False
 
+    def of_pretraining(self, name: str, /) -> Hook | None:
+        """Return what watches a pretraining of the run, of that name; None where nobody wants to."""
+        return None
+
     def on_fit_start(self, run: RunView, /) -> None:
         """Training, or a stage of it, starts, or goes on from a saved state."""
 

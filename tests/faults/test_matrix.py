@@ -1,4 +1,4 @@
-"""Stopped and resumed, experiments end the same: stops, stages, optimizers, schedules, precisions, noise, by pairs."""
+"""Stopped and resumed, experiments end the same, whatever they are made of: every pair of what matters is tried."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dnntrain.verifying import verify_resume
 
 STEPS = 4  # of an epoch: 100 samples in batches of 32, or of 9 where three make a step
 EPOCHS = 3
+PRETRAINED = {"none": 0, "at once": 2, "by layers, then otherwise": 3}  # epochs
 AXES: dict[str, dict[str, Any]] = {
     "stop": {
         "in the first steps": [1],
@@ -41,6 +42,11 @@ AXES: dict[str, dict[str, Any]] = {
             {"epochs": 2, "unfreeze": "all", "layer_decay": 0.5},
         ],
         "ever more": [{"epochs": 1, "freeze": "all_but_output"}, {"epochs": 1}, {"epochs": 1, "unfreeze": 1}],
+    },
+    "pretraining": {
+        "none": "none",
+        "at once": {"name": "denoising_autoencoder", "epochs": 2},
+        "by layers, then otherwise": [{"name": "greedy_autoencoder", "epochs": 1}, {"name": "gan", "epochs": 1}],
     },
     "noise": {
         "dropout": {"model": {"dropout": {"name": "dropout", "rate": 0.3}}},
@@ -80,7 +86,12 @@ CASES = covering()
 def experiment(case: Case) -> spec.Spec:
     chosen = {axis: AXES[axis][value] for axis, value in zip(AXES, case, strict=True)}
     tree: dict[str, dict[str, Any]] = {
-        "data": {"dataset": "digits", "limit": 100, "batch_size": 32 if chosen["accumulate"] == 1 else 9},
+        "data": {
+            "dataset": "digits",
+            "limit": 100,
+            "unlabeled": False,
+            "batch_size": 32 if chosen["accumulate"] == 1 else 9,
+        },
         "model": {"architecture": {"name": "mlp", "hidden": [8, 8]}, "normalization": "batch"},
         "training": {
             "epochs": EPOCHS,
@@ -93,8 +104,17 @@ def experiment(case: Case) -> spec.Spec:
     for section, options in chosen["noise"].items():
         tree[section].update(options)
     return spec.loads(
-        yamltext.dump({"seed": 3, "optimizer": chosen["optimizer"], "schedule": chosen["schedule"], **tree})
+        yamltext.dump({"seed": 3, **{part: chosen[part] for part in ("optimizer", "schedule", "pretraining")}, **tree})
     )
+
+
+def all_stops(case: Case) -> tuple[list[int], int]:
+    """Return the stops of a case, those within its pretraining first, and the epochs of that."""
+    chosen = dict(zip(AXES, case, strict=True))
+    epochs = PRETRAINED[chosen["pretraining"]]
+    steps = STEPS if chosen["accumulate"] == "1" else 11  # nothing is accumulated there
+    within = {0: [], 2: [steps + 2], 3: [2, 2 * steps, 2 * steps + 3]}[epochs]
+    return [*within, *(epochs * steps + stop for stop in AXES["stop"][chosen["stop"]])], epochs
 
 
 def test_every_pair_is_in_a_case() -> None:
@@ -105,8 +125,8 @@ def test_every_pair_is_in_a_case() -> None:
 @pytest.mark.parametrize("case", CASES, ids=", ".join)
 def test_stopped_and_resumed_it_ends_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
-    stops = AXES["stop"][case[0]]
+    stops, pretrained = all_stops(case)
     verdict = verify_resume(experiment(case), stops=stops)
     assert verdict.identical, verdict.first
     assert verdict.stops == stops
-    assert (verdict.rows, verdict.states > 20) == (EPOCHS, True)
+    assert (verdict.rows, verdict.states > 20) == (EPOCHS + pretrained, True)

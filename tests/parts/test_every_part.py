@@ -41,15 +41,18 @@ PLACES = {
     "augmentation": "data.augment",
     "average": "training.average",
     "dataset": "data.dataset",
+    "pretraining": "pretraining",
     "regularizer": "regularizers",
 }
-LISTED = {"augmentation", "callback", "dropout", "metric", "regularizer"}
+LISTED = {"augmentation", "callback", "dropout", "metric", "pretraining", "regularizer"}
 # What needs the positions of a picture, which dense layers do not have.
 ON_PICTURES = {("normalization", "instance"), ("dropout", "spatial")}
 # What decides between runs has no place in the training of one.
 BETWEEN_RUNS = {"pruner"}
 # What must be downloaded is read from files of the same form in the tests of its own.
 TRAINABLE = [entry for _, entry in ENTRIES if entry.family not in BETWEEN_RUNS and not entry.traits.get("downloads")]
+# What comes before training is tried in tests of its own.
+IN_TRAINING = [entry for entry in TRAINABLE if entry.family != "pretraining"]
 
 
 def test_every_family_is_trained() -> None:
@@ -154,7 +157,7 @@ def trained(entry: Entry, precision: str) -> tuple[Row, list[torch.Tensor]]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("entry", TRAINABLE, ids=lambda entry: f"{entry.family}-{entry.name}")
+@pytest.mark.parametrize("entry", IN_TRAINING, ids=lambda entry: f"{entry.family}-{entry.name}")
 def test_it_trains_the_same_way_each_time(entry: Entry, precision: str) -> None:
     row, weights = trained(entry, precision)
     again, others = trained(entry, precision)

@@ -38,6 +38,11 @@ IMPOSSIBLE = [
     (BATCH_OF_ONE, "batch normalization takes statistics over a batch, so one sample is not enough", "1"),
     (MINIMAL + "loss: mse\nmetrics: [mae, accuracy]", "metric 'accuracy' does not fit loss 'mse'", "accuracy"),
     (MINIMAL + "loss: cross_entropy\nmetrics: r2", "metric 'r2' does not fit loss 'cross_entropy'", "r2"),
+    (
+        f"{DATA}{MODEL}  reuse: {{from: a, freeze: all}}\npretraining: autoencoder",
+        "these layers are to stay as they are, and pretraining changes all hidden layers",
+        "all",
+    ),
     (NESTEROV, "nesterov needs momentum and no dampening", "true"),
     (
         SWA + "callbacks: [terminate_on_nan, {name: early_stopping, patience: 14}]",
@@ -52,6 +57,7 @@ IMPOSSIBLE = [
 ]
 
 POSSIBLE = [
+    f"{DATA}{MODEL}  reuse: {{from: a}}\npretraining: autoencoder",
     NONE,
     NONE + "training: {monitor: train/loss}",
     NONE + "callbacks: {name: early_stopping, restore_best: false}",

@@ -1,0 +1,386 @@
+"""Pretraining within a run: directories of its own, weights handed over, stages after it, and exact resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dnntrain
+from dnntrain import build, spec, yamltext
+from dnntrain.checkpoints import read_best, read_checkpoint
+from dnntrain.errors import DivergedError, Interrupted, SpecError, StoreError, UsageError
+from dnntrain.parts.pretraining import pretrainings
+from dnntrain.placement import place
+from dnntrain.registry import Entry
+from dnntrain.store import RunDirectory, listing
+from dnntrain.training.built import Built
+from dnntrain.training.hooks import Hook, RunView
+from dnntrain.training.state import copied
+from dnntrain.training.trainer import Trainer
+from dnntrain.verifying import verify_resume
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine goes down here, and a sync takes longer than an epoch."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def content(pretraining: Any, **sections: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "name": "own",
+        "seed": 3,
+        "data": {"dataset": "digits", "limit": 60, "validation": {"size": 100}},
+        "model": {"architecture": {"name": "mlp", "hidden": [12, 10]}},
+        "training": {"epochs": 2, "threads": 1},
+        "pretraining": pretraining,
+    }
+    for name, section in sections.items():
+        made[name] = {**made[name], **section} if name in made and isinstance(section, dict) else section
+    return made
+
+
+AUTOENCODER = {"name": "autoencoder", "epochs": 2, "batch_size": 256}
+
+
+def made(entry: Entry, **changes: Any) -> dict[str, Any]:
+    """Return an experiment with a part of the family in it that suits."""
+    example = entry.example if isinstance(entry.example, dict) else {"name": entry.name}
+    sections: dict[str, Any] = {}
+    if entry.name == "rbm":
+        sections["model"] = {"activation": "sigmoid"}
+    if entry.name == "contrastive":
+        sections["data"] = {"augment": {"name": "random_crop", "padding": 1}}
+    return content({**example, "epochs": 2, "batch_size": 400, **changes}, **sections)
+
+
+def read(tree: dict[str, Any]) -> spec.Spec:
+    return spec.loads(yamltext.dump(tree), source="f.yaml")
+
+
+def prepared(tree: dict[str, Any]) -> tuple[build.Pretraining, Built]:
+    experiment = read(tree)
+    data = build.open_data(experiment)
+    experiment = build.resolve(experiment, data)
+    built = build.build(experiment, data, place(experiment))
+    return build.Pretraining(experiment, data, place(experiment), built), built
+
+
+class Watch(Hook):
+    """Remembers how the network was when training began, and what was said of pretrainings."""
+
+    def __init__(self, stop: tuple[str, int] | None = None) -> None:
+        self.first: dict[str, torch.Tensor] = {}
+        self.last: dict[str, torch.Tensor] = {}
+        self.told: list[str] = []
+        self._stop = stop
+
+    def of_pretraining(self, name: str, /) -> Hook | None:
+        self.told.append(name)
+        return StopAfter(self._stop[1]) if self._stop is not None and self._stop[0] == name else None
+
+    def on_fit_start(self, run: RunView, /) -> None:
+        self.first = self.first or copied(run.model.state_dict())
+
+    def on_epoch_end(self, run: RunView, /) -> None:
+        self.last = copied(run.model.state_dict())
+
+
+class StopAfter(Hook):
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_end(self, run: RunView, /) -> None:
+        if run.step == self._step:
+            raise Interrupted(15)
+
+
+def train(tree: dict[str, Any], runs: Path, *observers: Hook) -> RunDirectory:
+    return RunDirectory(dnntrain.train(tree, runs=runs, observers=observers).path)
+
+
+def hidden(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if name.startswith(("dense", "norm"))}
+
+
+def test_training_begins_with_the_best_weights_of_what_was_pretrained_last(tmp_path: Path) -> None:
+    watch = Watch()
+    tree = content([AUTOENCODER, {"name": "rotation", "epochs": 3, "lr": 0.05, "batch_size": 64}])
+    run = train({**tree, "model": {**tree["model"], "normalization": "batch"}}, tmp_path, watch)
+    assert watch.told == ["1-autoencoder", "2-rotation"]
+    first, second = (run.pretraining(name) for name in watch.told)
+    best = read_best(second)
+    assert hidden(watch.first) and all(
+        torch.equal(value, best.model[name]) for name, value in hidden(watch.first).items()
+    )
+    rows = second.metrics()
+    assert len(rows) == 3 and min(rows, key=lambda row: row["valid/loss"])["epoch"] == best.epoch
+    assert not torch.equal(read_best(first).model["dense1.weight"], best.model["dense1.weight"])
+    assert (first.summary()["status"], first.summary()["epochs"]) == ("completed", 2)
+    assert {"train/accuracy", "valid/accuracy"} <= set(rows[0]) and "train/accuracy" not in first.metrics()[0]
+
+
+def test_the_output_and_the_noise_of_training_are_as_without_pretraining(tmp_path: Path) -> None:
+    with_it, without = Watch(), Watch()
+    drop = {"model": {"dropout": {"name": "dropout", "rate": 0.4}}}
+    train(content(AUTOENCODER, **drop, optimizer={"name": "sgd", "lr": 1e-30}), tmp_path / "a", with_it)
+    train(
+        content("none", **drop, optimizer={"name": "sgd", "lr": 1e-30}, data={"unlabeled": True}),
+        tmp_path / "b",
+        without,
+    )
+    assert torch.equal(with_it.first["output.weight"], without.first["output.weight"])
+    assert torch.equal(with_it.first["dense1.weight"], without.first["dense1.weight"]), "next to nothing was learned"
+    one, other = (next(path.glob("*/metrics.jsonl")).read_text() for path in (tmp_path / "a", tmp_path / "b"))
+    keys = ("train/loss", "valid/loss", "train/accuracy")
+    rows = [[{key: json.loads(line)[key] for key in keys} for line in text.splitlines()] for text in (one, other)]
+    assert rows[0] == rows[1]
+
+
+def test_pretraining_and_statistics_have_all_samples_without_labels_and_training_does_not() -> None:
+    pretraining, built = prepared(content(AUTOENCODER))
+    inner = pretraining.build(pretraining.tasks[0])
+    assert (len(inner.train.examples), len(built.train.examples)) == (1438 - 100, 60)
+    assert set(built.train.examples.index.tolist()) < set(inner.train.examples.index.tolist())
+    assert inner.valid is not None and built.valid is not None
+    assert inner.valid.index.tolist() == built.valid.index.tolist()
+    assert not set(inner.valid.index.tolist()) & set(inner.train.examples.index.tolist())
+    assert not inner.train.examples.y.any(), "labels"
+    assert inner.train.examples.prepare is built.train.examples.prepare
+    _, limited = prepared(content(AUTOENCODER, data={"unlabeled": False}))
+    _, whole = prepared(content(AUTOENCODER, data={"limit": None}))
+    scales = [each.train.examples.prepare.scale for each in (built, limited, whole)]
+    assert torch.equal(scales[0], scales[2]) and not torch.equal(scales[0], scales[1])
+
+
+def test_without_pretraining_unlabeled_is_a_matter_of_the_statistics() -> None:
+    def scale(**data: Any) -> torch.Tensor:
+        experiment = read(content("none", data=data))
+        opened = build.open_data(experiment)
+        return build.standardizer(build.resolve(experiment, opened), opened).scale
+
+    assert torch.equal(scale(), scale(unlabeled=False)) and not torch.equal(scale(), scale(unlabeled=True))
+
+
+def test_the_word_reused_means_what_was_pretrained(tmp_path: Path) -> None:
+    watch = Watch()
+    stages = [{"epochs": 1, "freeze": "reused"}, {"epochs": 1, "unfreeze": "all"}]
+    tree = content(AUTOENCODER, training={"stages": stages}, model={"normalization": "batch"})
+    run = train(tree, tmp_path, watch)
+    assert [row["stage"] for row in run.metrics()] == [1, 2]
+    one_stage = {**tree, "training": {"threads": 1, "stages": stages[:1]}}
+    frozen = Watch()
+    train(one_stage, tmp_path / "frozen", frozen)
+    assert all(torch.equal(value, frozen.last[name]) for name, value in hidden(frozen.first).items())
+    assert not torch.equal(frozen.first["output.weight"], frozen.last["output.weight"])
+    assert not torch.equal(watch.first["dense1.weight"], watch.last["dense1.weight"])
+
+
+@pytest.mark.parametrize("name", ["1-greedy_autoencoder-dense1", "2-greedy_autoencoder-dense2"])
+def test_another_run_reuses_what_was_pretrained(name: str, tmp_path: Path) -> None:
+    source = train(content({"name": "greedy_autoencoder", "epochs": 1, "batch_size": 400}), tmp_path)
+    path = source.pretraining(name).path
+    keep = 1 if name.startswith("1") else "all_but_output"
+    watch = Watch()
+    reuse = {"reuse": {"from": str(path), "keep": keep, "freeze": "all"}}
+    run = train({**content("none", model=reuse), "name": "next"}, tmp_path, watch)
+    theirs = read_best(RunDirectory(path)).model
+    kept = ["dense1"] if keep == 1 else ["dense1", "dense2"]
+    for layer in kept:
+        assert torch.equal(watch.last[f"{layer}.weight"], theirs[f"{layer}.weight"])
+    prepare = read_best(run).prepare
+    assert torch.equal(prepare.scale, read_best(source).prepare.scale), "standardized as the layers know it"
+
+
+def test_only_runs_are_listed_and_resumed_and_loaded(tmp_path: Path) -> None:
+    run = train(content(AUTOENCODER), tmp_path)
+    assert [each.name for each in listing(tmp_path)] == [run.name]
+    inner = run.pretraining("1-autoencoder").path
+    with pytest.raises(UsageError, match=f"is a pretraining of {run.path}: resume that"):
+        dnntrain.resume(inner)
+    with pytest.raises(UsageError, match=f"not a whole network: name {run.path}"):
+        dnntrain.load(inner)
+    assert spec.loads(RunDirectory(inner).spec_text()).training.epochs == 2
+
+
+@pytest.mark.parametrize(("stop", "begun"), [(("1-autoencoder", 4), 1), (("2-denoising_autoencoder", 8), 2)])
+def test_what_is_done_is_not_done_again(stop: tuple[str, int], begun: int, tmp_path: Path) -> None:
+    tree = content([AUTOENCODER, {**AUTOENCODER, "name": "denoising_autoencoder"}])
+    with pytest.raises(Interrupted):
+        train(tree, tmp_path, Watch(stop))
+    (run,) = listing(tmp_path)
+    assert run.summary()["status"] == "interrupted" and not run.checkpoint(run.LAST).exists()
+    assert run.pretraining(stop[0]).summary()["status"] == "interrupted"
+    first = run.pretraining("1-autoencoder")
+    before = first.checkpoint(first.LAST).stat().st_mtime_ns
+    watch = Watch()
+    record = dnntrain.resume(run.path, observers=[watch])
+    assert record.status == "completed"
+    assert watch.told == ["1-autoencoder", "2-denoising_autoencoder"][begun - 1 :]
+    assert any("pretraining goes on, then training begins" in remark for remark in record.remarks)
+    if begun == 2:
+        assert first.checkpoint(first.LAST).stat().st_mtime_ns == before
+    dnntrain.resume(run.path, overrides=["training.epochs=3"], observers=[watch])
+    assert len(watch.told) == 3 - begun, "training has begun: pretraining is over"
+
+
+def test_a_pretraining_that_diverges_says_so_and_leaves_its_report(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="pretraining 1-autoencoder: training diverged"):
+        train(content({**AUTOENCODER, "lr": 1e18}, optimizer={"name": "sgd"}), tmp_path)
+    (run,) = listing(tmp_path)
+    inner = run.pretraining("1-autoencoder")
+    assert (run.summary()["status"], inner.summary()["status"]) == ("failed", "failed")
+    assert (inner.path / inner.DIVERGENCE).exists()
+
+
+def test_going_back_to_the_start_leads_to_pretrained_weights(tmp_path: Path) -> None:
+    class Spoil(Hook):
+        """Makes the second step diverge, once."""
+
+        done = False
+
+        def on_step_end(self, run: RunView, /) -> None:
+            if run.step == 1 and not self.done:
+                self.done = True
+                with torch.no_grad():
+                    run.model.output.weight.fill_(torch.nan)  # type: ignore[operator, union-attr]
+
+    class Restarts(Watch):
+        weights: list[torch.Tensor] = []
+
+        def on_epoch_start(self, run: RunView, /) -> None:
+            self.weights.append(copied(run.model.state_dict())["dense1.weight"])
+
+    watch = Restarts()
+    tree = content(AUTOENCODER, training={"epochs": 1, "on_divergence": {"retry": 1}})
+    train(tree, tmp_path, Spoil(), watch)
+    assert len(watch.weights) == 2 and torch.equal(*watch.weights)
+    (run,) = listing(tmp_path)
+    assert torch.equal(watch.weights[0], read_best(run.pretraining("1-autoencoder")).model["dense1.weight"])
+
+
+@pytest.mark.parametrize("change", ["pretraining.0.epochs=3", "data.unlabeled=false", "pretraining=none"])
+def test_pretraining_cannot_change_afterwards(change: str, tmp_path: Path) -> None:
+    run = train(content([AUTOENCODER]), tmp_path)
+    with pytest.raises(UsageError, match="training began with layers that were pretrained so"):
+        dnntrain.resume(run.path, overrides=[change, "training.epochs=3"])
+
+
+def test_a_rate_may_change_while_it_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(content(AUTOENCODER), tmp_path, Watch(("1-autoencoder", 3)))
+    (run,) = listing(tmp_path)
+    assert dnntrain.resume(run.path, overrides=["optimizer.name=sgd"]).status == "completed"
+    assert run.pretraining("1-autoencoder").summary()["epochs"] == 2
+
+
+def test_a_checkpoint_that_is_lost_is_missed(tmp_path: Path) -> None:
+    tree = content(AUTOENCODER)
+    with pytest.raises(Interrupted):
+        train(tree, tmp_path, Watch(("1-autoencoder", 8)))
+    (run,) = listing(tmp_path)
+    inner = run.pretraining("1-autoencoder")
+    for path in (inner.path / inner.CHECKPOINTS).glob("*.pt"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(StoreError, match="can be read"):
+        dnntrain.resume(run.path)
+
+
+@pytest.mark.parametrize("entry", list(pretrainings), ids=lambda entry: entry.name)
+def test_every_part_survives_a_stop_in_the_middle_of_each_task(entry: Entry) -> None:
+    tree = made(entry)
+    tree["training"]["epochs"] = 1
+    tree["model"]["dropout"] = {"name": "dropout", "rate": 0.2}
+    verdict = verify_resume(read(tree))
+    assert verdict.identical, verdict.first
+    tasks = 2 if entry.name in ("greedy_autoencoder", "rbm") else 1
+    assert len(verdict.stops) >= tasks + 1 and verdict.rows == 2 * tasks + 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("entry", list(pretrainings), ids=lambda entry: entry.name)
+def test_every_part_learns_in_every_precision(entry: Entry, precision: str) -> None:
+    pretraining, _ = prepared(
+        {**made(entry, epochs=1, batch_size=60), "training": {"epochs": 1, "precision": precision}}
+    )
+    for each in pretraining.tasks:
+        built = pretraining.build(each)
+        before = copied(built.model.state_dict())
+        fit = Trainer(built).fit()
+        assert fit.best_epoch == 1
+        after = built.model.state_dict()
+        moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        still = {name.split(".")[0] for module in each.task.frozen for name in names_of(module, built.model)}
+        assert moved and not moved & still
+        own = {"dense1", "dense2"} - still if not each.task.name else {each.task.name}
+        assert own <= moved, "hidden layers learn"
+
+
+def names_of(module: torch.nn.Module, model: torch.nn.Module) -> list[str]:
+    return [name for name, each in model.named_modules() if each is module]
+
+
+def test_validation_asks_the_same_in_each_epoch() -> None:
+    for name in ("denoising_autoencoder", "rotation", "masked", "contrastive"):
+        pretraining, _ = prepared(made(pretrainings[name]))
+        valid = pretraining.build(pretraining.tasks[0]).valid
+        assert valid is not None
+        first, second = (list(valid.slices(40)) for _ in range(2))
+        assert all(
+            torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+        )
+        assert not torch.equal(first[0][0], first[1][0][:40])
+
+
+def test_samples_are_augmented_in_training_and_labels_are_not_mixed() -> None:
+    augment = [{"name": "random_crop", "padding": 1}, {"name": "mixup", "alpha": 0.2}]
+    pretraining, _ = prepared(content(AUTOENCODER, data={"augment": augment}))
+    plain, _ = prepared(content(AUTOENCODER))
+    ours, theirs = (each.build(each.tasks[0]) for each in (pretraining, plain))
+    (changed,), (kept,) = next(ours.train.epoch()), next(theirs.train.epoch())
+    assert changed[0].shape == kept[0].shape and not torch.equal(changed[0], kept[0])
+    assert torch.equal(changed[0], changed[1]), "what was changed is what is to be brought back"
+    assert ours.valid is not None and theirs.valid is not None
+    assert torch.equal(next(ours.valid.slices(9))[0], next(theirs.valid.slices(9))[0])
+
+
+MISFITS: list[tuple[dict[str, Any], str]] = [
+    (content("rbm", model={"architecture": {"name": "cnn", "widths": [4]}}), "rbm is made of dense layers"),
+    (content("rbm"), "write model.activation: sigmoid"),
+    (content("rbm", model={"activation": "sigmoid", "normalization": "batch"}), "rbm has no place for normalization"),
+    (content("rbm", model={"activation": "sigmoid"}), "rbm takes inputs for probabilities, and these go from"),
+    (content("rotation", data={"dataset": "diabetes", "limit": None}), "rotation turns square pictures"),
+    (
+        content("masked", data={"dataset": "digits"}) | {"pretraining": {"name": "masked", "patch": 3}},
+        "possible: 1, 2, 4, 8",
+    ),
+    (content("contrastive"), "data.augment has none that leaves targets alone"),
+    (content("contrastive", data={"augment": {"name": "mixup", "alpha": 0.2}}), "data.augment has none"),
+    (
+        content("autoencoder", model={"architecture": {"name": "gru", "units": 4}}),
+        "cannot do so with layer last (LastState)",
+    ),
+    (content("autoencoder", model={"architecture": {"name": "mlp", "hidden": []}}), "has no hidden layer to pretrain"),
+    (content({"name": "denoising_autoencoder", "amount": 1.5}), "the share 'amount' of the values: it is 1.5"),
+]
+
+
+@pytest.mark.parametrize(("tree", "said"), MISFITS, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_does_not_fit_is_told_before_anything_is_made(tree: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as raised:
+        train(tree, tmp_path)
+    (problem,) = raised.value.problems
+    assert said in problem.message and problem.mark is not None
+    assert problem.mark.text.startswith("pretraining") or "pretraining" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_state_of_training_does_not_know_of_pretraining(tmp_path: Path) -> None:
+    run = train(content(AUTOENCODER), tmp_path)
+    best = read_checkpoint(run.checkpoint(run.BEST), torch.device("cpu"))
+    assert not [name for name in best["model"] if name.startswith("decoder")]

@@ -328,11 +328,6 @@ class Spec(Options):
     )
     data: DataSpec
     model: ModelSpec
-    pretraining: Pretrainings = Field(
-        (),
-        description="what the hidden layers learn from samples without labels before training; one, a list, or none",
-        examples=["autoencoder"],
-    )
     optimizer: Annotated[Choice, Pick(optimizers, default="adamw")] = Field(
         default_factory=lambda: optimizers.choose("adamw"), description="how gradients change the weights"
     )
@@ -348,6 +343,11 @@ class Spec(Options):
     )
     metrics: Annotated[tuple[Choice, ...] | Auto, WordOr(("auto",), Metrics)] = Field(
         "auto", description="auto: accuracy for classes, mae and r2 for numbers"
+    )
+    pretraining: Pretrainings = Field(
+        (),
+        description="what the hidden layers learn from samples without labels before training; one, a list, or none",
+        examples=["autoencoder"],
     )
     training: TrainingSpec = Field(default_factory=lambda: TrainingSpec())
     callbacks: Annotated[tuple[Choice, ...] | Auto, WordOr(("auto",), Callbacks)] = Field(

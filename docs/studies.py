@@ -122,6 +122,12 @@ def _transfers(task: str, *data: str, source: str) -> tuple[Entry, ...]:
     )
 
 
+def _pretrained(name: str, label: str, part: str, *overrides: str) -> Entry:
+    chosen = "pretraining=none" if part == "none" else f"pretraining={{{part}, epochs: 5, lr: 1.0e-3, batch_size: 256}}"
+    return Entry(f"mnist200_{name}", "mnist_pretrained", label, (chosen, *overrides))
+
+
+SIGMOID: Final = ("model.activation=sigmoid", "model.initializer=glorot_normal")
 TEN: Final = tuple(range(42, 52))
 
 STUDIES: Final = (
@@ -145,6 +151,20 @@ STUDIES: Final = (
                 ("data.dataset=mnist", "data.classes=[0, 1, 2, 3, 4, 5, 6, 7]"),
             ),
         ),
+    ),
+    Study(
+        "pretraining",
+        (
+            _pretrained("scratch", "from scratch", "none"),
+            _pretrained("autoencoder", "autoencoder", "name: autoencoder"),
+            _pretrained("greedy", "greedy_autoencoder", "name: greedy_autoencoder"),
+            _pretrained("rotation", "rotation", "name: rotation"),
+            _pretrained("masked", "masked, patches of 4 x 4", "name: masked, patch: 4"),
+            _pretrained("rbm", "rbm, in a network of sigmoids", "name: rbm", *SIGMOID),
+            _pretrained("sigmoid", "from scratch, in a network of sigmoids", "none", *SIGMOID),
+        ),
+        columns="verdicts",
+        seeds=tuple(range(42, 47)),
     ),
     Study(
         "exercise",

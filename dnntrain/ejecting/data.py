@@ -41,7 +41,9 @@ def stratified(labels: np.ndarray, size: int, seed: int, stream: int) -> np.ndar
 '''
 
 _FOLDS: Final = '''
-def stratified_folds(labels: np.ndarray, folds: int, seed: int, stream: int) -> np.ndarray:
+def stratified_folds(
+    labels: np.ndarray, folds: int, seed: int, stream: int
+) -> np.ndarray:
     """Return the fold of each sample: they are dealt out class after class."""
     _, classes = np.unique(labels, return_inverse=True)
     order = np.lexsort((keys(len(labels), seed, stream), classes))
@@ -58,7 +60,7 @@ $body
 
 _DIGITS: Final = """
 digits = load_digits()
-x = digits.images.astype(np.uint8)[:, np.newaxis]
+x = digits.images.astype(np.uint8).reshape(-1, 1, 8, 8)
 y = digits.target.astype(np.int64)
 test = stratified(y, len(y) // 5, seed=0, stream=$stream)
 """
@@ -144,7 +146,8 @@ def _npz(script: Script, spec: Spec, data: Data, test: bool) -> tuple[str, str]:
     made = {"train": data.arrays.x_train.shape, "dtype": data.arrays.x_train.dtype}
     change = ""
     if x.ndim == 3 and len(made["train"]) == 4:
-        change = "[:, np.newaxis]"
+        # Not by np.newaxis, whose axis has no stride, so that PyTorch might lay batches out in another order.
+        change = f".reshape(-1, 1, {x.shape[1]}, {x.shape[2]})"
     elif x.shape != made["train"]:
         change = ".transpose(0, 3, 1, 2)"
     if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f":
@@ -155,7 +158,8 @@ def _npz(script: Script, spec: Spec, data: Data, test: bool) -> tuple[str, str]:
     parts = ["train", "test"] if test else ["train"]
     body = ["archive = np.load(ARCHIVE)"]
     for part in parts:
-        body.append(f'x_{part} = np.ascontiguousarray(archive["x_{part}"]{change}, dtype={kinds[0]})')
+        body.append(f'x_{part} = archive["x_{part}"]{change}')
+        body.append(f"x_{part} = np.ascontiguousarray(x_{part}, dtype={kinds[0]})")
         body.append(f'y_{part} = archive["y_{part}"]{flat}.astype({kinds[1]})')
     body.append("return " + ", ".join(f"x_{part}, y_{part}" for part in parts))
     return f"{_form(data)} and targets" + (", to train on and to test on" if test else ""), lines(body)
@@ -300,13 +304,16 @@ $measure
 _BYTES: Final = """
 samples = x.numpy()
 count = $count
-total = samples.sum(axis=$axes, dtype=np.int64)$shape
-squares = np.square(samples, dtype=np.uint16).sum(axis=$axes, dtype=np.int64)$shape
+total = samples.sum(axis=$axes, dtype=np.int64)
+squares = np.square(samples, dtype=np.uint16).sum(axis=$axes, dtype=np.int64)
+$shape
 mean = total / count
 # In Python's whole numbers, which do not overflow.
 total, squares = total.astype(object), squares.astype(object)
 variance = (count * squares - total**2) / count**2
 """
+
+_BY_CHANNEL: Final = "total, squares = total.reshape(-1, 1, 1), squares.reshape(-1, 1, 1)"
 
 _FLOATS: Final = """
 samples = x.numpy()
@@ -319,7 +326,9 @@ mean = origin + total / count
 variance = np.maximum(squares / count - np.square(total / count), 0.0)
 """
 
-_MANY_FLOATS: Final = """
+_MANY_BY_CHANNEL: Final = "total, squares = total.reshape(-1, 1, 1), squares.reshape(-1, 1, 1)"
+
+_FLOATS: Final = """
 samples = x.numpy()
 count = $count
 origin = samples[0].astype(np.float64)$first
@@ -341,13 +350,13 @@ def _define_standardize(script: Script, spec: Spec, data: Data) -> None:
         script.define(fill(_PLAIN, scaled=scaled, factor=factor))
         return
     sequences, channels = data.arrays.layout == "sequences", mode == "channel"
+    counted = data.arrays.x_train.dtype == np.uint8
     axes, shape, first, count = "0", "", "", "len(samples)"
     if channels:
-        axes, shape, count = "(0, 2, 3)", "[:, np.newaxis, np.newaxis]", "samples[:, 0].size"
-        first = "[:, :1, :1]"
+        axes, first, count = "(0, 2, 3)", "[:, :1, :1]", "samples[:, 0].size"
+        shape = _BY_CHANNEL if counted else ".reshape(origin.shape)"
     elif sequences:
-        axes, shape, count, first = "(0, 1)", "[np.newaxis]", "samples[:, :, 0].size", "[:1]"
-    counted = data.arrays.x_train.dtype == np.uint8
+        axes, first, count, shape = "(0, 1)", "[:1]", "samples[:, :, 0].size", ".reshape(origin.shape)"
     rows = rows_at_once(data.shape)
     few = len(data.parts.train) <= rows
     template = _BYTES if counted else _FLOATS if few else _MANY_FLOATS
@@ -357,7 +366,7 @@ def _define_standardize(script: Script, spec: Spec, data: Data) -> None:
         fill(
             _STANDARDIZE,
             what=what,
-            measure=lines([measure], 2),
+            measure=lines(measure.splitlines(), 2),
             cast=".astype(np.float64)" if counted else "",
             zero="deviation == 0" if counted else "deviation < np.finfo(np.float32).tiny",
         )

@@ -167,9 +167,10 @@ $head
 '''
 
 _TRUNCATED: Final = """
+std = $std
 limit = math.erf($cut / math.sqrt(2.0))
 weight.uniform_(-limit, limit, generator=draws).erfinv_()
-weight.mul_(math.sqrt(2.0)).clamp_(-$cut, $cut).mul_($std)
+weight.mul_(math.sqrt(2.0)).clamp_(-$cut, $cut).mul_(std)
 """
 
 _ORTHOGONAL: Final = """

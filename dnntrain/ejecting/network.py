@@ -167,7 +167,9 @@ def _cnn(writer: _Writer, spec: Spec, data: Data) -> tuple[str, list[str], str]:
 def _convolutions(writer: _Writer, options: Any, channels: int) -> list[str]:
     """Return the lines of the blocks of convolutions."""
     writer.script.constants(WIDTHS=list(options.widths))
-    made = f"convolution(channels, filters, draws{writer.bias(options.widths, 'filters')})"
+    # Where none has a bias, `convolution` gives none.
+    bias = writer.bias(options.widths, "filters").replace(", bias=False", "")
+    made = f"convolution(channels, filters, draws{bias})"
     dropouts, last = writer.dropouts(2)
     layer = [_layer("conv{number}", made), *writer.norm_and_activation("filters", 2)]
     after = [*dropouts, "channels = filters"]

@@ -104,13 +104,13 @@ class _Metric:
         start: what its sum starts as.
         add: what a batch adds to it, of `outputs` and `y`.
         value: what it comes to, with `{sum}` for the sum and `self.count` for the number of samples.
-        counts: whether it is a sum of whole numbers, so that it does not matter how many samples are added at once.
+        name: of the sum; that of the metric unless given.
     """
 
     start: str
     add: str
     value: str
-    counts: bool = True
+    name: str = ""
 
 
 def _accuracy(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
@@ -119,16 +119,17 @@ def _accuracy(script: Script, options: Any, binary: bool, classes: int) -> _Metr
 
 
 def _top_k(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
-    script.define(fill(_TOP_K, logits=_LOGITS if binary else "outputs"))
+    script.define(_compact(_TOP_K, logits=_LOGITS if binary else ""))
     return _Metric("0", call("among_largest", *_CODE, options.k), "{sum} / self.count")
 
 
-_LOGITS: Final = "torch.cat([torch.zeros_like(outputs), outputs], dim=1)"
+_LOGITS: Final = "outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)"
 
 _TOP_K: Final = '''
 def among_largest(outputs: Tensor, y: Tensor, k: int) -> int:
     """Return how many samples have the right class among those of the k largest outputs."""
-    leading = $logits.topk(k, dim=1).indices
+    $logits
+    leading = outputs.topk(k, dim=1).indices
     return (leading == y.unsqueeze(1)).sum().item()
 '''
 
@@ -181,7 +182,7 @@ def $name(outputs: Tensor, y: Tensor) -> float:
 def _error(name: str, title: str, power: str) -> Callable[[Script, Any, bool, int], _Metric]:
     def write(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
         script.define(fill(_ERROR, name=name, title=title, power=power))
-        return _Metric("0.0", call(name, *_CODE), "{sum} / self.count", counts=False)
+        return _Metric("0.0", call(name, *_CODE), "{sum} / self.count")
 
     return write
 
@@ -205,13 +206,14 @@ def explained(sums: Tensor, count: int) -> float:
 
 def _r2(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
     script.define(_SPREAD)
-    return _Metric("0.0", call("sums_of_squares", *_CODE), "explained({sum}, self.count)", counts=False)
+    return _Metric("0.0", call("sums_of_squares", *_CODE), "explained({sum}, self.count)")
 
 
 _GAPS: Final = '''
 def gaps(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the sum of confidence - right for each of $bins bins of confidence."""
-    confidence, predicted = $logits.double().softmax(dim=1).max(dim=1)
+    $logits
+    confidence, predicted = outputs.double().softmax(dim=1).max(dim=1)
     gap = confidence - (predicted == y).double()
     position = torch.where(confidence > 0, confidence * $bins, 1.0)
     bins = (position.ceil().long() - 1).clamp(0, $bins - 1)
@@ -220,8 +222,8 @@ def gaps(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def _calibration(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
-    script.define(fill(_GAPS, bins=options.bins, logits=_LOGITS if binary else "outputs"))
-    return _Metric("0.0", call("gaps", *_CODE), "{sum}.abs().sum().item() / self.count", counts=False)
+    script.define(_compact(_GAPS, bins=options.bins, logits=_LOGITS if binary else ""))
+    return _Metric("0.0", call("gaps", *_CODE), "{sum}.abs().sum().item() / self.count", "gaps")
 
 
 METRICS: Final[dict[str, Callable[[Script, Any, bool, int], _Metric]]] = {
@@ -326,21 +328,22 @@ def define_objective(script: Script, spec: Spec, data: Data) -> bool:
     measured = _measured(script, spec, data)
     pad = 3 if waiting else 2
     pieces = {
-        "start": lines([f"self.{name} = {metric.start}" for name, metric in measured], 2),
-        "add": lines([f"self.{name} += {metric.add}" for name, metric in measured], pad),
-        "values": lines(
-            [f'f"{{part}}/{name}": {metric.value.format(sum=f"self.{name}")},' for name, metric in measured], 3
-        ),
+        "start": lines([f"self.{metric.name or name} = {metric.start}" for name, metric in measured], 2),
+        "add": lines([f"self.{metric.name or name} += {metric.add}" for name, metric in measured], pad),
+        "values": lines([f'f"{{part}}/{name}": {_value(name, metric)},' for name, metric in measured], 3),
     }
     script.define(_without_blanks(fill(_WAITING if waiting else _COUNTED, **pieces)))
     return waiting
 
 
+def _value(name: str, metric: _Metric) -> str:
+    return metric.value.format(sum=f"self.{metric.name or name}")
+
+
 def define_evaluation(script: Script, *, waiting: bool) -> None:
     """Define `evaluate`."""
     measure = f"        figures.measure(at_least={EVALUATED_AT_ONCE})" if waiting else ""
-    made = fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure)
-    script.define("\n".join(line for line in made.splitlines() if line.strip()))
+    script.define(_compact(_EVALUATE, size=EVALUATION_BATCH, measure=measure))
 
 
 def waits(spec: Spec) -> bool:
@@ -364,10 +367,15 @@ def _measured(script: Script, spec: Spec, data: Data) -> list[tuple[str, _Metric
     return list(found.items())
 
 
+def _compact(template: str, **values: Any) -> str:
+    """Fill the template of a function, without the lines that are empty then."""
+    return "\n".join(line for line in fill(template, **values).splitlines() if line.strip())
+
+
 def _without_blanks(text: str) -> str:
     """Take away the lines that are left empty within a function where there are no metrics."""
     kept: list[str] = []
     for line in text.splitlines():
         if line.strip() or (kept and kept[-1].strip()):
             kept.append(line)
-    return "\n".join(kept)
+    return "\n".join(kept).replace("\n\n        }", "\n        }")

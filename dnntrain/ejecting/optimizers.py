@@ -66,7 +66,7 @@ p.addcdiv_(m, root, value=-size * rectified * math.sqrt(1.0 - beta2**t))
 
 _RMSPROP: Final = """
 if not state:
-    state.update($state)
+    $state
 s = state["s"]
 s.mul_($alpha).addcmul_(g, g, value=$rest)
 $root
@@ -128,8 +128,11 @@ def _own(name: str, about: str, body: str) -> Write:
 def _rmsprop(script: Script, options: Any, rates: Rates) -> str:
     moves = bool(options.momentum) or rates.momentum
     kept = ["s", *(["c"] if options.centered else []), *(["velocity"] if moves else [])]
+    state = f"state.update({', '.join(f'{name}=torch.zeros_like(p)' for name in kept)})"
+    if len(kept) > 2:
+        state = 'state.update({k: torch.zeros_like(p) for k in ("s", "c", "velocity")})'
     values = {
-        "state": ", ".join(f"{name}=torch.zeros_like(p)" for name in kept),
+        "state": state,
         "alpha": repr(options.alpha),
         "rest": repr(1.0 - options.alpha),
         "root": fill(_CENTERED if options.centered else _PLAIN_ROOT, rest=1.0 - options.alpha, eps=options.eps),

@@ -68,7 +68,7 @@ $body
 
 _ONE_CYCLE: Final = '''
 knots = [0.0, 0.45 * STEPS, 0.9 * STEPS, float(STEPS)]
-return interpolate(step, knots, [$low, $peak, $low, $end])
+return interpolate(step, knots, $factors)
 '''
 
 _MOMENTUM: Final = '''
@@ -89,7 +89,11 @@ share = (step - start) / length
 def _one_cycle(script: Script, options: Any, horizon: Horizon) -> tuple[str, str]:
     script.define(_INTERPOLATE)
     peak = (options.max_lr or horizon.lr) / horizon.lr
-    body = fill(_ONE_CYCLE, peak=repr(peak), low=repr(peak / 10), end=repr(peak / 10_000))
+    factors = repr([peak / 10, peak, peak / 10, peak / 10_000])
+    if peak != 1.0:
+        script.constants(PEAK=peak)
+        factors = "[PEAK / 10, PEAK, PEAK / 10, PEAK / 10_000]"
+    body = fill(_ONE_CYCLE, factors=factors)
     return "up for 45 % of the steps, down for as many, and then to almost nothing", body
 
 

@@ -70,6 +70,7 @@ class Script:
             "\n".join(line for line, sign in lines.items() if re.search(sign, everything))
             for lines in (_STANDARD, _INSTALLED)
         )
+        body = "\n".join(map(broken, body.split("\n")))
         main = 'if __name__ == "__main__":\n    main()\n'
         return f'"""{self._about}"""\n\n{imports}\n\n{constants}\n\n\n{body}\n\n\n{main}'
 
@@ -137,6 +138,20 @@ def signature(name: str, parameters: Sequence[str], returned: str) -> str:
     if len(inside) > WIDTH or "*" in parameters:
         inside = "\n".join(f"    {parameter}," for parameter in parameters)
     return f"def {name}(\n{inside}\n) -> {returned}:"
+
+
+def broken(line: str) -> str:
+    """Return a line that is too long on three, broken within the call or the brackets that it ends with."""
+    if len(line) <= WIDTH or not line.endswith(")"):
+        return line
+    depth, place = 0, len(line)
+    while place:
+        place -= 1
+        depth += (line[place] in ")]}") - (line[place] in "([{")
+        if depth == 0:
+            break
+    margin = " " * (len(line) - len(line.lstrip()))
+    return f"{line[: place + 1]}\n{margin}    {line[place + 1 : -1]}\n{margin})"
 
 
 def wrapped(text: str) -> str:

@@ -19,7 +19,10 @@ from dnntrain.spec.schema import Validation
 
 _KEYS: Final = '''
 def keys(count: int, seed: int, stream: int) -> np.ndarray:
-    """Draw a number for each sample: in the order of these, samples are shuffled."""
+    """Draw a number for each sample: in the order of these, samples are shuffled.
+
+    Each purpose has a stream of its own: 2 is for validation, 3 for the test part.
+    """
     return np.random.default_rng([seed, stream]).bit_generator.random_raw(count)
 '''
 
@@ -143,18 +146,18 @@ def _npz(script: Script, spec: Spec, data: Data, test: bool) -> tuple[str, str]:
     script.constants(ARCHIVE=_path(path))
     with np.load(path, allow_pickle=False) as archive:
         x, y = archive["x_train"], archive["y_train"]
-    made = {"train": data.arrays.x_train.shape, "dtype": data.arrays.x_train.dtype}
+    shape, dtype = data.arrays.x_train.shape, data.arrays.x_train.dtype
     change = ""
-    if x.ndim == 3 and len(made["train"]) == 4:
+    if x.ndim == 3 and len(shape) == 4:
         # Not by np.newaxis, whose axis has no stride, so that PyTorch might lay batches out in another order.
         change = f".reshape(-1, 1, {x.shape[1]}, {x.shape[2]})"
-    elif x.shape != made["train"]:
+    elif x.shape != shape:
         change = ".transpose(0, 3, 1, 2)"
     if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f":
         flat = "[:, 0]"
     else:
         flat = "[:, np.newaxis]" if y.ndim == 1 and y.dtype.kind == "f" else ""
-    kinds = f"np.{made['dtype']}", "np.float32" if y.dtype.kind == "f" else "np.int64"
+    kinds = f"np.{dtype}", "np.float32" if y.dtype.kind == "f" else "np.int64"
     parts = ["train", "test"] if test else ["train"]
     body = ["archive = np.load(ARCHIVE)"]
     for part in parts:
@@ -326,9 +329,7 @@ mean = origin + total / count
 variance = np.maximum(squares / count - np.square(total / count), 0.0)
 """
 
-_MANY_BY_CHANNEL: Final = "total, squares = total.reshape(-1, 1, 1), squares.reshape(-1, 1, 1)"
-
-_FLOATS: Final = """
+_MANY_FLOATS: Final = """
 samples = x.numpy()
 count = $count
 origin = samples[0].astype(np.float64)$first

@@ -61,7 +61,8 @@ class _Writer:
         self._normalized = self._norm.build()
         hidden, output = chosen(spec.model.initializer), chosen(spec.model.output_initializer)
         self.initialize = hidden.name
-        self.initialize_output = output.name if output == hidden or output.name != hidden.name else f"output_{output.name}"
+        another = output.name == hidden.name and output != hidden
+        self.initialize_output = f"output_{output.name}" if another else output.name
         self._initializers = (hidden, output)
 
     def define_initializers(self) -> None:

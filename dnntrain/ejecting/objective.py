@@ -65,8 +65,8 @@ def _binary(script: Script, options: Any, data: Data) -> tuple[str, str]:
     if options.label_smoothing:
         targets += f" * {1 - options.label_smoothing!r} + {options.label_smoothing / 2!r}"
     weight = f"weight = torch.tensor({options.positive_weight!r})"
-    body = f"targets = {targets}\n{weight}\nreturn F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight)"
-    return "the mean cross entropy of two classes from one logit", body
+    mean = "return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight)"
+    return "the mean cross entropy of two classes from one logit", f"targets = {targets}\n{weight}\n{mean}"
 
 
 _HINGE: Final = """
@@ -76,7 +76,6 @@ rivals = best[:, :1].expand_as(outputs).scatter(1, ranked[:, :1], best[:, 1:])
 each = ($margin + rivals - outputs).clamp(min=0)
 return each.gather(1, y.unsqueeze(1)).mean()
 """
-
 
 
 LOSSES: Final[dict[str, Callable[[Script, Any, Data], tuple[str, str]]]] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dnntrain.build.locating import chosen
-from dnntrain.ejecting.script import Script, fill
+from dnntrain.ejecting.script import Code, Script, fill
 from dnntrain.parts.schedules import Horizon
 from dnntrain.spec import Spec
 
@@ -66,10 +66,10 @@ def factor(step: int) -> float:
 $body
 '''
 
-_ONE_CYCLE: Final = '''
+_ONE_CYCLE: Final = """
 knots = [0.0, 0.45 * STEPS, 0.9 * STEPS, float(STEPS)]
 return interpolate(step, knots, $factors)
-'''
+"""
 
 _MOMENTUM: Final = '''
 def momentum(step: int) -> float:
@@ -166,9 +166,10 @@ def define_schedule(script: Script, spec: Spec, *, steps_per_epoch: int) -> Rate
     script.heading("The learning rate")
     about, body = write(script, options, horizon) if write else ("", "")
     if warmup:
-        script.constants(WARMUP=warmup)
+        script.constants(WARMUP=Code(f"{warmup}  # steps on which the learning rate rises"))
     if "STEPS" in body or cycles:
-        script.constants(STEPS=horizon.steps)
+        after = f", after {warmup} of warm-up" if warmup else ""
+        script.constants(STEPS=Code(f"{horizon.steps}  # {steps_per_epoch} in each epoch{after}"))
     if warmup:
         _define_warmup(script, options.warmup.start_factor, about, body)
     else:

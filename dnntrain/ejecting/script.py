@@ -70,7 +70,7 @@ class Script:
             "\n".join(line for line, sign in lines.items() if re.search(sign, everything))
             for lines in (_STANDARD, _INSTALLED)
         )
-        body = "\n".join(map(broken, body.split("\n")))
+        constants, body = ("\n".join(map(broken, text.split("\n"))) for text in (constants, body))
         main = 'if __name__ == "__main__":\n    main()\n'
         return f'"""{self._about}"""\n\n{imports}\n\n{constants}\n\n\n{body}\n\n\n{main}'
 
@@ -103,9 +103,10 @@ def written(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a literal in double quotes, of ASCII alone."""
-    inside = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
-    return f'"{inside}"'
+    """Return a text as a literal of ASCII alone, in the quotes that need fewer escapes."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    inside = text.encode("unicode_escape").decode("ascii").replace(quote, f"\\{quote}")
+    return f"{quote}{inside}{quote}"
 
 
 def fill(template: str, **values: Any) -> str:

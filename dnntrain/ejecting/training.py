@@ -253,7 +253,7 @@ def _set_rates(setting: Setting) -> str:
     options: Any = setting.spec.optimizer.options
     if setting.rates.momentum and hasattr(options, "betas"):
         inside.append(f'group["betas"] = (momentum(self.steps), {options.betas[1]!r})')
-    elif setting.rates.momentum and hasattr(options, "momentum"):
+    elif setting.rates.momentum:
         inside.append('group["momentum"] = momentum(self.steps)')
     return lines(["for group in self.optimizer.param_groups:", lines(inside, 1)], 1) + "\n"
 

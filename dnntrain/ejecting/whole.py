@@ -44,12 +44,12 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "average": frozenset(),
     "callback": frozenset({"early_stopping", "terminate_on_nan"}),
 }
-"""The parts of each family that can be ejected; `confusion` is not measured over epochs, so nothing is written for it."""
+"""The parts of each family that can be ejected; `confusion` is not measured over epochs: nothing is written for it."""
 
 
 def objections(spec: Spec) -> list[str]:
     """Return what keeps a resolved experiment from being ejected, each with its key in the file."""
-    found = [f"{key}: {part.name}" for key, family, part in _parts(spec) if part.name not in PARTS[family]]
+    found = [f"{key}: {part.name}" for key, family, part in parts_of(spec) if part.name not in PARTS[family]]
     options: Any = spec.optimizer.options
     lacking = {
         "data.resize": spec.data.resize is not None,
@@ -61,7 +61,7 @@ def objections(spec: Spec) -> list[str]:
     return [*found, *(key for key, there in lacking.items() if there)]
 
 
-def _parts(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
+def parts_of(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
     """Walk through the parts of an experiment: where each stands, its family, and itself."""
     yield "data.dataset", "dataset", spec.data.dataset
     yield "model.architecture", "architecture", spec.model.architecture
@@ -125,9 +125,7 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     script = Script(_about(spec, facts))
     script.constants(SEED=spec.seed, EPOCHS=spec.training.epochs, BATCH_SIZE=spec.data.batch_size)
     accumulate = spec.training.accumulate
-    script.constants(
-        LR=vars(spec.optimizer.options)["lr"], **({"ACCUMULATE": accumulate} if accumulate > 1 else {})
-    )
+    script.constants(LR=vars(spec.optimizer.options)["lr"], **({"ACCUMULATE": accumulate} if accumulate > 1 else {}))
     script.heading("Random numbers")
     script.define(_STREAMS)
     define_data(script, spec, data, test=facts.test)
@@ -236,7 +234,8 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
     better, worst = ("<", "math.inf") if monitor.mode == "min" else (">", "-math.inf")
     start, react = _reactions(script, spec, rates, better, worst)
     if _draws(spec):
-        start += ["# What is drawn in training comes from PyTorch's own generator.", 'torch.manual_seed(derive("noise"))']
+        start.append("# What is drawn in training comes from PyTorch's own generator.")
+        start.append('torch.manual_seed(derive("noise"))')
     parts = ["train", *(["valid"] if validated else []), *(["test"] if facts.test else [])]
     guarded = any(each.name == "terminate_on_nan" for each in choices(spec.callbacks))
     made = fill(
@@ -280,7 +279,7 @@ def _reactions(script: Script, spec: Spec, rates: Rates, better: str, worst: str
         name = "stopping" if number == 1 else f"stopping_{number}"
         warm = f"epoch > {vars(options)['warmup']} and " if vars(options)["warmup"] else ""
         start.append(f"{name} = Patience({_patience(options)})")
-        react += [f"if {warm}{name}.runs_out(value):", f"    print(\"stopped: no better for {_epochs(options)}\")"]
+        react += [f"if {warm}{name}.runs_out(value):", f'    print("stopped: no better for {_epochs(options)}")']
         react.append("    break")
     if any(each.name == "terminate_on_nan" for each in choices(spec.callbacks)):
         react += ["if not math.isfinite(value):", "    break"]

@@ -81,7 +81,7 @@ class Standardize(nn.Module):
 
 
 def rows_at_once(shape: tuple[int, ...]) -> int:
-    """Return how many samples of a shape are measured at a time: statistics of floats are rounded once for each time."""
+    """Return how many samples of a shape are measured at a time; sums of floats are rounded once for each time."""
     return max(1, _CHUNK_VALUES // max(1, int(np.prod(shape))))
 
 

@@ -21,9 +21,10 @@ OTHERWISE: dict[str, list[dict[str, Any]]] = {
     "rrelu": [{"lower": 0.1, "upper": 0.3}],
     "leaky_relu": [{"negative_slope": 0.2}],
     "gelu": [{}, {"approximate": "tanh"}],
-    "variance_scaling": [{"distribution": each, "mode": mode} for each, mode in zip(
-        ("normal", "truncated_normal", "uniform"), ("fan_avg", "fan_in", "fan_out"), strict=True
-    )],
+    "variance_scaling": [
+        {"distribution": each, "mode": mode}
+        for each, mode in zip(("normal", "truncated_normal", "uniform"), ("fan_avg", "fan_in", "fan_out"), strict=True)
+    ],
     "sgd": [{"momentum": 0.9, "nesterov": True}, {"momentum": 0.5, "dampening": 0.5}, {}],
     "adam": [{"amsgrad": True}, {"betas": [0.8, 0.99], "eps": 1e-6}],
     "adamw": [{"weight_decay": 0.1}, {"weight_decay": 0.0}],
@@ -140,6 +141,13 @@ ARCHITECTURES: list[Any] = [
 ]
 
 
+STILL = ("adagrad", "adadelta")  # they have no momentum
+
+
+def cycles(schedule: Any) -> bool:
+    return "one_cycle" in str(schedule) and "cycle_momentum" not in str(schedule)
+
+
 def named(name: str, draw: random.Random) -> dict[str, Any]:
     return {"name": name, **NEEDED.get(name, {}), **draw.choice(OTHERWISE.get(name, [{}]))}
 
@@ -187,7 +195,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
             "dropout": dropout,
         },
         "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw)},
-        "schedule": draw.choice(SCHEDULES),
+        "schedule": draw.choice([each for each in SCHEDULES if optimizer not in STILL or not cycles(each)]),
         "regularizers": regularizers,
         "loss": draw.choice(LOSSES[kind]),
         "metrics": metrics,

@@ -23,7 +23,7 @@ LAYERS = [
     {"build"},
     {"diagnostics"},
     {"trained", "tracking"},
-    {"recording", "resuming", "identity", "exporting"},
+    {"recording", "resuming", "identity", "exporting", "ejecting"},
     {"pretraining"},
     {"run", "compare"},
     {"verifying"},

@@ -117,6 +117,25 @@ def export(
             print(visible(line, keep=""))
 
 
+def eject(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The script; named after the run otherwise.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    plugin: Plugin = None,
+) -> None:
+    """Write a run as one plain PyTorch script, which repeats it without dnntrain."""
+    with user_errors():
+        load_plugins(plugin)
+        from dnntrain import ejecting
+
+        made = ejecting.eject(run, output=output, force=force, runs=runs_dir)
+        told = f"{made.path}: {count(made.lines, 'line')}, which repeat {made.run} without dnntrain"
+        print(visible(told, keep=""))
+
+
 def _told(made: Exported) -> list[str]:
     """Say what was written, what it takes and gives, and how it was checked."""
     opset = "" if made.opset is None else f", opset {made.opset}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dnntrain.errors import DnntrainError, ExportError, UsageError, suggest
 from dnntrain.exporting.folding import fold_batch_norm
 from dnntrain.exporting.formats import FORMATS, Format, Network, Written, check_packages
 from dnntrain.spec.fit import vocabulary
-from dnntrain.store import RunDirectory, find, write_atomic
+from dnntrain.store import RunDirectory, find, refuse_existing, write_atomic
 from dnntrain.trained import Trained, load_best, spec_of
 
 TOLERANCE: Final = 1e-4
@@ -101,8 +100,8 @@ def export(
     """
     _check_request(format, opset)
     directory = find(str(run), Path(runs))
-    path = Path(output or f"{directory.name}{FORMATS[format].suffix}")
-    _check_place(path, force=force)
+    path = Path(output) if output is not None else Path(f"{directory.name}{FORMATS[format].suffix}")
+    refuse_existing(path, force=force)
     trained = _trained(directory)
     samples = _samples(trained)
     model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
@@ -136,13 +135,6 @@ def _check_request(format: str, opset: int | None) -> None:
     if opset is not None and not OPSETS[0] <= opset <= OPSETS[1]:
         raise UsageError(f"PyTorch writes ONNX for the opsets {OPSETS[0]} to {OPSETS[1]}, not {opset}")
     check_packages(format)
-
-
-def _check_place(path: Path, *, force: bool) -> None:
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a folder; name a file in it with --output")
-    if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} is there already; name another file with --output, or write over it with --force")
 
 
 def _trained(directory: RunDirectory) -> Trained:

@@ -80,6 +80,11 @@ class Standardize(nn.Module):
         return torch.addcmul(self.shift, x.to(torch.float32), self.scale)
 
 
+def rows_at_once(shape: tuple[int, ...]) -> int:
+    """Return how many samples of a shape are measured at a time; sums of floats are rounded once for each time."""
+    return max(1, _CHUNK_VALUES // max(1, int(np.prod(shape))))
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The rows of an array that are measured, as they are once they are resized."""
@@ -96,7 +101,7 @@ class _Rows:
 
     def chunks(self, most: int) -> Iterator[np.ndarray]:
         """Walk through the rows, a few and at most so many at a time, so that memory stays small."""
-        rows = max(1, min(most, _CHUNK_VALUES // max(1, int(np.prod(self.shape)))))
+        rows = min(most, rows_at_once(self.shape))
         for start in range(0, len(self.index), rows):
             interruption.check()
             part = self.index[start : start + rows]

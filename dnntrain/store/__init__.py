@@ -6,7 +6,7 @@ here imports torch, so that commands which only look at runs start at once.
 
 from __future__ import annotations
 
-from dnntrain.store.atomic import write_atomic
+from dnntrain.store.atomic import refuse_existing, write_atomic
 from dnntrain.store.directory import SCHEMA, STATUSES, RunDirectory
 from dnntrain.store.flat import finite, flatten
 from dnntrain.store.lookup import find, listing
@@ -23,5 +23,6 @@ __all__ = [
     "finite",
     "flatten",
     "listing",
+    "refuse_existing",
     "write_atomic",
 ]

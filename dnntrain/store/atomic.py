@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dnntrain.errors import StoreError
+from dnntrain.errors import StoreError, UsageError
 
 _TEMPORARY: Final = ".tmp"
 
@@ -39,6 +39,18 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, previous: P
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """See that a file that a command shall write is not there yet, or may be written over.
+
+    Raises:
+        UsageError: it is there and `force` is not given, or it is a folder.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder; name a file in it with --output")
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} is there already; name another file with --output, or write over it with --force")
 
 
 def link_or_copy(path: Path, other: Path) -> None:

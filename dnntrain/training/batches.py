@@ -140,6 +140,21 @@ def balanced(labels: Tensor) -> Order:
     return order
 
 
+def steps_in(count: int, *, batch_size: int, accumulate: int = 1) -> Sequence[Sequence[tuple[int, int]]]:
+    """Return where the batches of each optimizer step of an epoch start and stop.
+
+    Args:
+        count: samples of an epoch.
+        batch_size: samples in a batch.
+        accumulate: batches that make one step.
+    """
+    cuts = [*range(0, count, batch_size), count]
+    if batch_size > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+        del cuts[-2]
+    spans = list(pairwise(cuts))
+    return [spans[i : i + accumulate] for i in range(0, len(spans), accumulate)]
+
+
 class Batches:
     """The training part, shuffled anew each epoch and cut into steps of one or more batches.
 
@@ -166,14 +181,8 @@ class Batches:
         augment: Augment | None = None,
     ) -> None:
         count = len(examples)
-        cuts = [*range(0, count, batch_size), count]
-        if batch_size > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
-            del cuts[-2]
-        spans = list(pairwise(cuts))
         self.examples = examples
-        self.steps: Sequence[Sequence[tuple[int, int]]] = [
-            spans[i : i + accumulate] for i in range(0, len(spans), accumulate)
-        ]
+        self.steps = steps_in(count, batch_size=batch_size, accumulate=accumulate)
         self._generator = generator
         self._augment = augment
         self._order = order or shuffled(count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from dnntrain import interruption
 from dnntrain.training.batches import Batch, Examples
 from dnntrain.training.built import Loss, Metric
 from dnntrain.training.stepper import Step, autocast
+
+TRAINED_AT_ONCE: Final = 64
+"""Batches whose metrics are summed up at once in training, and in evaluation, where they are larger:"""
+EVALUATED_AT_ONCE: Final = 8
 
 
 class Tally:
@@ -30,7 +34,7 @@ class Tally:
         count: samples whose loss is summed up so far.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], *, every: int = 64) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], *, every: int = TRAINED_AT_ONCE) -> None:
         self._metrics = metrics
         self._every = every
         self.reset()
@@ -241,7 +245,7 @@ def evaluate(
     Raises:
         Interrupted: a signal asked for the end; nothing has changed.
     """
-    tally = Tally(metrics, every=8)
+    tally = Tally(metrics, every=EVALUATED_AT_ONCE)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,0 +1,96 @@
+"""From a run to a script that repeats it without dnntrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnntrain import build
+from dnntrain import spec as specs
+from dnntrain.ejecting.whole import Facts, objections, script_of
+from dnntrain.errors import ExportError
+from dnntrain.spec import Spec
+from dnntrain.spec.schema import RetrySpec
+from dnntrain.store import RunDirectory, find, refuse_existing, write_atomic
+
+
+@dataclass(frozen=True)
+class Ejected:
+    """A script that was written.
+
+    Attributes:
+        path: of the file.
+        run: name of the run directory.
+        lines: how many it has.
+    """
+
+    path: Path
+    run: str
+    lines: int
+
+
+def eject(
+    run: str | Path, /, *, output: str | Path | None = None, force: bool = False, runs: str | Path = "runs"
+) -> Ejected:
+    """Write a run's experiment as one Python script for PyTorch alone, which repeats its figures to the last bit.
+
+    Args:
+        run: a path, a name, a unique prefix, or `last`.
+        output: the file; named after the run in the current folder unless given.
+        force: write over a file that is there.
+        runs: where runs are looked for.
+
+    Raises:
+        UsageError: the file is there already.
+        ExportError: something about the run cannot be repeated by a script.
+        DataError: its data cannot be used, or is not what it was trained on.
+        StoreError: the run cannot be read, or the file not written.
+    """
+    directory = find(str(run), Path(runs))
+    path = Path(output) if output is not None else Path(f"{directory.name}.py")
+    refuse_existing(path, force=force)
+    environment, summary = directory.environment(), directory.summary()
+    source = str(directory.path / directory.SPEC)
+    spec = specs.loads(directory.spec_text(), source=source, folder=directory.path)
+    _refuse([*objections(spec), *_unlike(directory, spec, environment, summary)], directory)
+    data = build.open_data(spec)
+    if environment.get("data", {}).get("fingerprint") != data.arrays.fingerprint:
+        raise ExportError(
+            f"the data is not what {directory.name} was trained on, so that no script could repeat it; bring it back, "
+            f"or train on what is there: dnntrain run {directory.path / directory.SPEC}"
+        )
+    facts = Facts(run=directory.name, threads=int(environment["threads"]), test=summary.get("test") is not None)
+    text = script_of(spec, data, facts)
+    write_atomic(path, lambda file: file.write(text.encode()))
+    return Ejected(path, directory.name, text.count("\n"))
+
+
+def _refuse(found: list[str], directory: RunDirectory) -> None:
+    if found:
+        listed = "".join(f"\n    {each}" for each in found)
+        raise ExportError(
+            f"{directory.name} cannot be ejected, since no script is written for:{listed}\n"
+            "docs/models.md lists what can be; dnntrain export writes the trained network for elsewhere"
+        )
+
+
+def _unlike(
+    directory: RunDirectory, spec: Spec, environment: Mapping[str, Any], summary: Mapping[str, Any]
+) -> list[str]:
+    """Return what the run did that its experiment, on a CPU, would not do again."""
+    found = []
+    if environment.get("device") != "cpu":
+        found.append(f"a run on {environment.get('device')}: only those on the CPU are repeated to the last bit")
+    elif environment.get("precision") != "fp32":
+        found.append(f"training.precision: {environment.get('precision')}")
+    if environment.get("step_strategy", {}).get("compiled"):
+        found.append("training.compile: true")
+    if any(each.get("identity") != environment.get("identity") for each in environment.get("resumed", [])):
+        found.append("an experiment that was changed while it was trained, by resume --set")
+    if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
+        found.append("a training that diverged and went back")
+    if "time limit" in str(summary.get("stop_reason")):
+        found.append("training.max_time: the run was ended by it")
+    return found

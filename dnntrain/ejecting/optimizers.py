@@ -1,0 +1,237 @@
+"""Optimizers: PyTorch's own where dnntrain has those, otherwise the update written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from dnntrain.ejecting.schedules import Rates
+from dnntrain.ejecting.script import Code, Script, call, differing, fill, written
+from dnntrain.parts.optimizers.radam import TRUSTED
+from dnntrain.spec import Spec
+
+_OPTIMIZER: Final = '''
+class $name(torch.optim.Optimizer):
+    """$about"""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.update(p, p.grad, self.state[p], group)
+
+    def update(self, p: Tensor, g: Tensor, state: dict, group: dict) -> None:
+$body
+'''
+
+_NADAM: Final = """
+if not state:
+    state.update(t=0, product=1.0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+state["t"] += 1
+t, m, v = state["t"], state["m"], state["v"]
+beta1, beta2 = group["betas"]
+mu = beta1 * (1.0 - 0.5 * 0.96 ** (t * $momentum_decay))
+mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1) * $momentum_decay))
+state["product"] *= mu
+product = state["product"]
+$shrink
+m.lerp_(g, 1.0 - beta1)
+v.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+root = v.sqrt().mul_(1.0 / math.sqrt(1.0 - beta2**t)).add_($eps)
+p.addcdiv_(g, root, value=-group["lr"] * (1.0 - mu) / (1.0 - product))
+p.addcdiv_(m, root, value=-group["lr"] * mu_next / (1.0 - product * mu_next))
+"""
+
+_RADAM: Final = """
+if not state:
+    state.update(t=0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+state["t"] += 1
+t, m, v = state["t"], state["m"], state["v"]
+beta1, beta2 = group["betas"]
+$shrink
+m.lerp_(g, 1.0 - beta1)
+v.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+size = group["lr"] / (1.0 - beta1**t)
+# How many steps the second moment has seen, at its longest and by now.
+longest = 2.0 / (1.0 - beta2) - 1.0
+length = longest - 2.0 * t * beta2**t / (1.0 - beta2**t)
+if length <= $trusted:
+    p.add_(m, alpha=-size)
+    return
+above = (length - 4) * (length - 2) * longest
+rectified = math.sqrt(above / ((longest - 4) * (longest - 2) * length))
+root = v.sqrt().add_($eps)
+p.addcdiv_(m, root, value=-size * rectified * math.sqrt(1.0 - beta2**t))
+"""
+
+_RMSPROP: Final = """
+if not state:
+    $state
+s = state["s"]
+s.mul_($alpha).addcmul_(g, g, value=$rest)
+$root
+$move
+"""
+
+_ADADELTA: Final = """
+if not state:
+    state.update(s=torch.zeros_like(p), u=torch.zeros_like(p))
+s, u = state["s"], state["u"]
+s.mul_($rho).addcmul_(g, g, value=$rest)
+d = torch.add(u, $eps).div_(torch.add(s, $eps)).sqrt_().mul_(g)
+u.mul_($rho).addcmul_(d, d, value=$rest)
+p.add_(d, alpha=-group["lr"])
+"""
+
+_LION: Final = """
+if not state:
+    state.update(m=torch.zeros_like(p))
+m, (beta1, beta2) = state["m"], group["betas"]
+$shrink
+p.add_(torch.lerp(m, g, 1.0 - beta1).sign_(), alpha=-group["lr"])
+m.lerp_(g, 1.0 - beta2)
+"""
+
+_SHRINK: Final = 'p.mul_(1.0 - group["lr"] * group["weight_decay"])'
+
+
+Write = Callable[[Script, Any, Rates], str]
+
+
+def _torch(name: str, *, fused: bool = True, **usual: Any) -> Write:
+    """Return what writes an optimizer of PyTorch, with those options that are not PyTorch's own defaults."""
+
+    def write(script: Script, options: Any, rates: Rates) -> str:
+        in_one_kernel = fused and not getattr(options, "dampening", 0.0)
+        given = {**differing(options, usual), **({"fused": True} if in_one_kernel else {})}
+        return call(f"torch.optim.{name}", Code("weights"), lr=Code("LR"), **given)
+
+    return write
+
+
+def _own(name: str, about: str, body: str) -> Write:
+    """Return what writes an optimizer of our own, its update written out."""
+
+    def write(script: Script, options: Any, rates: Rates) -> str:
+        decay = getattr(options, "weight_decay", 0.0)
+        values: dict[str, Any] = {"shrink": _SHRINK if decay else "", "trusted": TRUSTED}
+        for key in ("eps", "rho", "momentum_decay"):
+            values[key] = repr(getattr(options, key, None))
+        values["rest"] = repr(1.0 - getattr(options, "rho", 0.0))
+        script.define(_optimizer(name, about, fill(body, **values)))
+        defaults = {"lr": Code("LR"), **({"betas": options.betas} if hasattr(options, "betas") else {})}
+        return _made(name, defaults)
+
+    return write
+
+
+def _rmsprop(script: Script, options: Any, rates: Rates) -> str:
+    moves = bool(options.momentum) or rates.momentum
+    kept = ["s", *(["c"] if options.centered else []), *(["velocity"] if moves else [])]
+    state = f"state.update({', '.join(f'{name}=torch.zeros_like(p)' for name in kept)})"
+    if len(kept) > 2:
+        state = 'state.update({k: torch.zeros_like(p) for k in ("s", "c", "velocity")})'
+    values = {
+        "state": state,
+        "alpha": repr(options.alpha),
+        "rest": repr(1.0 - options.alpha),
+        "root": fill(_CENTERED if options.centered else _PLAIN_ROOT, rest=1.0 - options.alpha, eps=options.eps),
+        "move": (_WITH_VELOCITY if moves else _PLAIN_MOVE).strip(),
+    }
+    about = "Divides each gradient by the root of a decaying mean of its squares."
+    script.define(_optimizer("RMSprop", about, fill(_RMSPROP, **values)))
+    defaults: dict[str, Any] = {"lr": Code("LR"), **({"momentum": options.momentum} if moves else {})}
+    return _made("RMSprop", defaults)
+
+
+_PLAIN_ROOT: Final = "root = s.sqrt().add_($eps)"
+_CENTERED: Final = """
+c = state["c"].lerp_(g, $rest)
+root = torch.addcmul(s, c, c, value=-1.0).clamp_(min=0.0).sqrt_().add_($eps)
+"""
+_PLAIN_MOVE: Final = 'p.addcdiv_(g, root, value=-group["lr"])'
+_WITH_VELOCITY: Final = """
+velocity = state["velocity"].mul_(group["momentum"]).addcdiv_(g, root)
+p.add_(velocity, alpha=-group["lr"])
+"""
+
+
+def _optimizer(name: str, about: str, body: str) -> str:
+    kept = "\n".join(f"        {line}" for line in body.splitlines() if line.strip())
+    return fill(_OPTIMIZER, name=name, about=about, body=kept)
+
+
+def _made(name: str, defaults: dict[str, Any]) -> str:
+    inside = ", ".join(f'"{key}": {written(value)}' for key, value in defaults.items())
+    return f"{name}(weights, {{{inside}}})"
+
+
+_BETAS: Final = (0.9, 0.999)
+
+OPTIMIZERS: Final[dict[str, Write]] = {
+    "sgd": _torch("SGD", momentum=0.0, dampening=0.0, nesterov=False),
+    "adam": _torch("Adam", betas=_BETAS, eps=1e-8, amsgrad=False),
+    "adamw": _torch("AdamW", betas=_BETAS, eps=1e-8),
+    "adamax": _torch("Adamax", fused=False, betas=_BETAS, eps=1e-8),
+    "adagrad": _torch("Adagrad", initial_accumulator_value=0.0, eps=1e-10),
+    "adadelta": _own("Adadelta", "Takes steps as long as past steps were.", _ADADELTA),
+    "rmsprop": _rmsprop,
+    "nadam": _own("NAdam", "Adam with Nesterov momentum.", _NADAM),
+    "radam": _own("RAdam", "Adam whose first steps do without its second moment.", _RADAM),
+    "lion": _own("Lion", "Takes steps along the sign of the momentum.", _LION),
+}
+"""From the options to the expression that makes the optimizer of `weights`."""
+
+_FLATTEN: Final = '''
+def flatten(parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
+    """Move parameters into one vector, so that an update is one operation.
+
+    Each parameter becomes a view of its stretch. Returns the vector and one for the
+    gradient.
+    """
+    values = torch.cat([p.detach().flatten() for p in parameters])
+    start = 0
+    for p in parameters:
+        p.data = values[start : start + p.numel()].view_as(p)
+        start += p.numel()
+    return values, torch.zeros_like(values)
+'''
+
+_ONE_GROUP: Final = '''
+def make_optimizer(values: Tensor, gradient: Tensor) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights, which reads their gradient."""
+    vector = nn.Parameter(values)
+    vector.grad = gradient
+    weights = [vector]
+    return $made
+'''
+
+_TWO_GROUPS: Final = '''
+def make_optimizer(
+    values: Tensor, gradient: Tensor, decayed: int
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights, the first of which decay."""
+    weights = []
+    for part, decay in ((slice(decayed), $decay), (slice(decayed, None), 0.0)):
+        vector = nn.Parameter(values[part])
+        vector.grad = gradient[part]
+        weights.append({"params": [vector], "weight_decay": decay})
+    return $made
+'''
+
+
+def define_optimizer(script: Script, spec: Spec, rates: Rates) -> bool:
+    """Define `flatten` and `make_optimizer`.
+
+    Returns:
+        whether weights decay, those of kernels alone, so that there are two groups of them.
+    """
+    script.heading("The optimizer")
+    options: Any = spec.optimizer.options
+    decay = getattr(options, "weight_decay", 0.0)
+    made = OPTIMIZERS[spec.optimizer.name](script, options, rates)
+    if spec.optimizer.name == "adamw" and not decay:
+        made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
+    script.define(_FLATTEN)
+    script.define(fill(_TWO_GROUPS if decay else _ONE_GROUP, made=made, decay=repr(decay)))
+    return bool(decay)

@@ -1,0 +1,364 @@
+"""The training itself: steps, epochs, and the function that puts everything together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from torch import nn
+
+from dnntrain.build import Data
+from dnntrain.build.locating import choices
+from dnntrain.ejecting.objective import measure_while_training
+from dnntrain.ejecting.schedules import Rates
+from dnntrain.ejecting.script import Script, assignment, fill, lines
+from dnntrain.parts.layers import kernels
+from dnntrain.registry import Choice
+from dnntrain.spec import Spec
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the loop has to know of the other pieces.
+
+    Attributes:
+        spec: the experiment.
+        data: its data.
+        network: as dnntrain builds it, for the names of its layers.
+        rates: what the schedule does.
+        decays: whether there are two groups of weights, of which one decays.
+        waiting: whether metrics are measured so many batches at a time.
+    """
+
+    spec: Spec
+    data: Data
+    network: nn.Module
+    rates: Rates
+    decays: bool
+    waiting: bool
+
+
+_JOINING: Final = '''
+def cut(positions: Tensor) -> list[Tensor]:
+    """Cut positions into batches; a last one of a single sample joins the one before."""
+    batches = list(positions.split(BATCH_SIZE))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+'''
+
+_BALANCED: Final = '''
+def balanced(y: Tensor, order: Generator) -> Tensor:
+    """Draw as many samples as there are, each class equally often, with replacement."""
+    edges = (1.0 / torch.bincount(y).double()[y]).cumsum(0)
+    draws = torch.rand(len(y), dtype=torch.float64, generator=order) * edges[-1]
+    return torch.searchsorted(edges, draws, right=True).clamp_(max=len(y) - 1)
+'''
+
+_TRAINER: Final = '''
+class Trainer:
+    """Trains a network, an epoch at a time.
+
+    Args:
+        network: changed in place.
+        standardize: applied to each batch.
+        x: the samples of the training part.
+        y: their targets.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        standardize: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+    ) -> None:
+        self.network = network
+        self.standardize = standardize
+        self.x, self.y = x, y
+$start
+
+    def epoch(self) -> dict[str, float]:
+        """Train on all samples in a new random order; return the means of the figures."""
+        self.network.train()
+        figures = Figures()
+$sums
+        positions = $positions
+$loop
+        return {
+            **figures.means("train"),
+$row
+        }
+'''
+
+_STEP: Final = '''
+    def step(self, batch: Tensor, figures: Figures) -> $returned:
+        """Take one step on a batch; return $what."""
+        self.network.zero_grad()
+        y = self.y[batch]
+        outputs = self.network(self.standardize(self.x[batch]))
+        loss = loss_of(outputs, y)
+        loss.backward()
+        figures.add(outputs.detach(), y, loss.item())
+'''
+
+_ACCUMULATED: Final = '''
+    def step(self, batches: list[Tensor], figures: Figures) -> $returned:
+        """Take one step on some batches as if they were one; return $what."""
+        self.network.zero_grad()
+        total = sum(map(len, batches))
+        for batch in batches:
+            y = self.y[batch]
+            outputs = self.network(self.standardize(self.x[batch]))
+            loss = loss_of(outputs, y)
+            (loss * (len(y) / total)).backward()
+            figures.add(outputs.detach(), y, loss.item())
+'''
+
+_REST: Final = """
+gradients = [p.grad.flatten() for p in self.parameters]
+torch.cat(gradients, out=self.gradient)
+norm = torch.linalg.vector_norm(self.gradient)
+$clip
+self.optimizer.step()
+$constrain
+self.steps += 1
+if not (math.isfinite(figures.loss) and math.isfinite(norm)):
+    raise FloatingPointError(f"step {self.steps} is not finite any more")
+return $returned
+"""
+
+
+def define_training(script: Script, setting: Setting) -> None:
+    """Define `Trainer`."""
+    script.heading("The training")
+    spec = setting.spec
+    if _joins(setting):
+        script.define(_JOINING)
+    if spec.data.sampling == "balanced":
+        script.define(_BALANCED)
+    penalties, noises, constraints = (_regularizers(spec, kinds) for kinds in (_PENALTIES, _NOISES, _CONSTRAINTS))
+    methods = []
+    if penalties:
+        script.define(_NORMS)
+        methods.append(_method("penalize", "float", _PENALIZE, _penalize(setting, penalties)))
+    if noises:
+        methods.append(_method("shake", "None", _SHAKE, [_noise(setting, each) for each in noises]))
+    if constraints:
+        methods.append(_method("constrain", "None", _CONSTRAIN, [_constraint(setting, each) for each in constraints]))
+    made = fill(
+        _TRAINER,
+        start=lines(_start(setting), 2),
+        sums=lines(["norms = penalties = 0.0" if penalties else "norms = 0.0"], 2),
+        positions="balanced(self.y, self.order)"
+        if spec.data.sampling == "balanced"
+        else "torch.randperm(len(self.y), generator=self.order)",
+        loop=lines(_loop(setting, penalized=bool(penalties)), 2),
+        row=lines(_row(setting, penalized=bool(penalties)), 3),
+    )
+    step = _step(setting, penalized=bool(penalties), noisy=bool(noises), constrained=bool(constraints))
+    script.define("\n\n".join([made, lines([step], 1), *methods]))
+
+
+def _joins(setting: Setting) -> bool:
+    """Whether a last batch of a single sample joins the one before it."""
+    size = setting.spec.data.batch_size
+    return size > 1 and len(setting.data.parts.train) > size and len(setting.data.parts.train) % size == 1
+
+
+def _start(setting: Setting) -> list[str]:
+    spec = setting.spec
+    made = ["self.parameters = list(network.parameters())"]
+    if setting.decays:
+        made = [
+            "kernels = [p for p in network.parameters() if p.ndim > 1]",
+            "others = [p for p in network.parameters() if p.ndim <= 1]",
+            "self.parameters = kernels + others",
+        ]
+    if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
+        made.append("self.kernels = [p for p in network.parameters() if p.ndim > 1]")
+    made.append("values, self.gradient = flatten(self.parameters)")
+    if setting.decays:
+        made.append("decayed = sum(p.numel() for p in kernels)")
+    made.append(f"self.optimizer = make_optimizer(values, self.gradient{', decayed' if setting.decays else ''})")
+    made += ['self.order = generator("order")', "self.steps = 0"]
+    return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
+
+
+def _loop(setting: Setting, *, penalized: bool) -> list[str]:
+    batches = "cut(positions)" if _joins(setting) else "positions.split(BATCH_SIZE)"
+    one, head = "batch", "for batch in batches:"
+    before = [f"batches = {batches}"]
+    if setting.spec.training.accumulate > 1:
+        one, head = "batches[first : first + ACCUMULATE]", "for first in starts:"
+        before.append("starts = range(0, len(batches), ACCUMULATE)")
+    if penalized:
+        inside = [f"norm, penalty = self.step({one}, figures)", "norms += norm", "penalties += penalty"]
+    else:
+        inside = [f"norms += self.step({one}, figures)"]
+    if setting.waiting:
+        inside.append(measure_while_training())
+    return [*before, head, lines(inside, 1)]
+
+
+def _rate(setting: Setting, step: str) -> str:
+    rate = f"learning_rate({step})" if setting.rates.changes else "LR"
+    return f"{rate} * self.lr_scale" if setting.rates.reacts else rate
+
+
+def _row(setting: Setting, *, penalized: bool) -> list[str]:
+    count = "len(starts)" if setting.spec.training.accumulate > 1 else "len(batches)"
+    penalty = [f'"train/penalty": penalties / {count},'] if penalized else []
+    return [*penalty, f'"lr": {_rate(setting, "self.steps - 1")},', f'"grad_norm": norms / {count},']
+
+
+def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) -> str:
+    spec, clip = setting.spec, setting.spec.training.clip
+    clipping = ""
+    if clip is not None:
+        size = clip.norm or clip.value or clip.parameter_norm
+        clipping = _CLIPPING["norm" if clip.norm else "value" if clip.value else "parameter_norm"]
+        clipping = clipping.strip().replace("$size", repr(size))
+    returned = "norm.item(), penalty" if penalized else "norm.item()"
+    rest = fill(_REST, clip=clipping, constrain="self.constrain()" if constrained else "", returned=returned)
+    before = ["penalty = self.penalize()" if penalized else "", "self.shake()" if noisy else ""]
+    made = fill(
+        _ACCUMULATED if spec.training.accumulate > 1 else _STEP,
+        returned="tuple[float, float]" if penalized else "float",
+        what="the gradient's norm and the penalty" if penalized else "the gradient's norm",
+    )
+    head, first, body = made.partition("    self.network.zero_grad()\n")
+    after = lines([*before, *(line for line in rest.splitlines() if line.strip())], 1)
+    return f"{head}{_set_rates(setting)}{first}{body}\n{after}"
+
+
+_CLIPPING: Final = {
+    "norm": "self.gradient.mul_(($size / (norm + 1e-6)).clamp(max=1.0))",
+    "value": "self.gradient.clamp_(-$size, $size)",
+    "parameter_norm": """
+for part in self.gradient.split([p.numel() for p in self.parameters]):
+    own = torch.linalg.vector_norm(part)
+    part.mul_(($size / (own + 1e-6)).clamp(max=1.0))
+""",
+}
+
+
+def _set_rates(setting: Setting) -> str:
+    """Return the lines that set the rates of a step."""
+    if not setting.rates.changes and not setting.rates.reacts:
+        return ""
+    inside = [f'group["lr"] = {_rate(setting, "self.steps")}']
+    options: Any = setting.spec.optimizer.options
+    if setting.rates.momentum and hasattr(options, "betas"):
+        inside.append(f'group["betas"] = (momentum(self.steps), {options.betas[1]!r})')
+    elif setting.rates.momentum:
+        inside.append('group["momentum"] = momentum(self.steps)')
+    return lines(["for group in self.optimizer.param_groups:", lines(inside, 1)], 1) + "\n"
+
+
+_NORMS: Final = '''
+def norms_of(weights: list[Tensor], power: int) -> Tensor:
+    """Return the norm of each of these weights."""
+    return torch.stack([torch.linalg.vector_norm(w, power) for w in weights])
+'''
+
+_PENALIZE: Final = "Add the gradient of the penalty to that of the loss; return the penalty."
+_SHAKE: Final = "Add noise to the gradients, less and less."
+_CONSTRAIN: Final = "Bring the weights to where they have to be."
+
+
+def _method(name: str, returned: str, about: str, body: list[str]) -> str:
+    made = ["@torch.no_grad()", f"def {name}(self) -> {returned}:", f'    """{about}"""', lines(body, 1)]
+    return lines(made, 1)
+
+
+def _regularizers(spec: Spec, kinds: Sequence[str]) -> list[Choice]:
+    return [each for each in choices(spec.regularizers) if each.name in kinds]
+
+
+_PENALTIES: Final = ("l1", "l2", "l1_l2")
+_NOISES: Final = ("gradient_noise",)
+_CONSTRAINTS: Final = ("max_norm", "unit_norm", "non_negative")
+REGULARIZERS: Final = (*_PENALTIES, *_NOISES, *_CONSTRAINTS)
+
+
+def _names(setting: Setting, choice: Choice) -> list[str]:
+    """Return the names of the layers whose kernels a regularizer is for."""
+    patterns = vars(choice.options)["layers"]
+    several = (patterns,) if isinstance(patterns, str) else patterns
+    return [name for name in kernels(setting.network) if any(fnmatchcase(name, each) for each in several)]
+
+
+def _covers_all(setting: Setting, choice: Choice) -> bool:
+    return len(_names(setting, choice)) == len(kernels(setting.network))
+
+
+def _weights(setting: Setting, choice: Choice) -> tuple[list[str], str]:
+    """Return the lines that pick the weights of a regularizer, and how they are called then."""
+    if _covers_all(setting, choice):
+        return [], "self.kernels"
+    names = assignment("names", _names(setting, choice))
+    return [names, "weights = [self.network.get_submodule(name).weight for name in names]"], "weights"
+
+
+def _penalize(setting: Setting, penalties: list[Choice]) -> list[str]:
+    made: list[str] = ["penalties = []"] if len(penalties) > 1 else []
+    for choice in penalties:
+        options = vars(choice.options)
+        strengths = {
+            "l1": options["strength"] if choice.name == "l1" else options.get("l1"),
+            "l2": options["strength"] if choice.name == "l2" else options.get("l2"),
+        }
+        picked, weights = _weights(setting, choice)
+        terms, inside = [], []
+        if strengths["l1"]:
+            terms.append(f"{strengths['l1']!r} * norms_of({weights}, 1).sum()")
+            inside.append(f"weight.grad.add_(weight.sign(), alpha={strengths['l1']!r})")
+        if strengths["l2"]:
+            terms.append(f"{strengths['l2']!r} * norms_of({weights}, 2).square().sum()")
+            inside.append(f"weight.grad.add_(weight, alpha={2.0 * strengths['l2']!r})")
+        made += picked
+        if len(penalties) > 1:
+            made.append(f"penalties.append({terms[0]})" if len(terms) == 1 else _appended(terms))
+        else:
+            made.append(f"penalty = {terms[0]}")
+            made += [f"penalty += {term}" for term in terms[1:]]
+        made += [f"for weight in {weights}:", lines(inside, 1)]
+    return [*made, "return torch.stack(penalties).sum().item()" if len(penalties) > 1 else "return penalty.item()"]
+
+
+def _appended(terms: list[str]) -> str:
+    return f"penalty = {terms[0]}\npenalty += {terms[1]}\npenalties.append(penalty)"
+
+
+def _noise(setting: Setting, choice: Choice) -> str:
+    options = vars(choice.options)
+    picked, weights = _weights(setting, choice)
+    return lines(
+        [
+            *picked,
+            f"deviation = ({options['eta']!r} / (1.0 + self.steps) ** {options['gamma']!r}) ** 0.5",
+            f"for weight in {weights}:",
+            "    weight.grad.add_(torch.randn_like(weight), alpha=deviation)",
+        ]
+    )
+
+
+_RESCALE: Final = """
+for weight in $weights:
+    inputs = tuple(range(1, weight.ndim))
+    norms = torch.linalg.vector_norm(weight, dim=inputs, keepdim=True)
+    weight.mul_($factor)
+"""
+
+
+def _constraint(setting: Setting, choice: Choice) -> str:
+    picked, weights = _weights(setting, choice)
+    if choice.name == "non_negative":
+        return lines([*picked, f"for weight in {weights}:", "    weight.clamp_(min=0.0)"])
+    factor = "1.0 / norms.clamp(min=1e-12)"
+    if choice.name == "max_norm":
+        factor = f"({vars(choice.options)['max']!r} / norms.clamp(min=1e-12)).clamp(max=1.0)"
+    return lines([*picked, fill(_RESCALE, weights=weights, factor=factor)])

@@ -1,0 +1,311 @@
+"""The whole script of an experiment, and what of an experiment no script is written for."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from string import Template
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from dnntrain import build
+from dnntrain.build import Data
+from dnntrain.build.locating import choices, chosen, monitor_of
+from dnntrain.ejecting.data import DATASETS, define_data
+from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
+from dnntrain.ejecting.network import ARCHITECTURES, define_network
+from dnntrain.ejecting.objective import LOSSES, METRICS, define_evaluation, define_objective
+from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
+from dnntrain.ejecting.schedules import SCHEDULES, Rates, define_schedule
+from dnntrain.ejecting.script import Script, fill, lines, listed, wrapped
+from dnntrain.ejecting.training import REGULARIZERS, Setting, define_training
+from dnntrain.registry import Choice
+from dnntrain.spec import Spec
+from dnntrain.training.batches import steps_in
+
+PARTS: Final[dict[str, frozenset[str]]] = {
+    "architecture": frozenset(ARCHITECTURES),
+    "activation": frozenset(ACTIVATIONS),
+    "initializer": frozenset(INITIALIZERS),
+    "normalization": frozenset(NORMALIZATIONS),
+    "dropout": frozenset(DROPOUTS),
+    "dataset": frozenset(DATASETS),
+    "augmentation": frozenset(),
+    "loss": frozenset(LOSSES),
+    "metric": frozenset(METRICS) | {"confusion"},
+    "optimizer": frozenset(OPTIMIZERS),
+    "schedule": frozenset(SCHEDULES),
+    "regularizer": frozenset(REGULARIZERS),
+    "average": frozenset(),
+    "callback": frozenset({"early_stopping", "terminate_on_nan"}),
+}
+"""The parts of each family that can be ejected; `confusion` is not measured over epochs: nothing is written for it."""
+
+
+def objections(spec: Spec) -> list[str]:
+    """Return what keeps a resolved experiment from being ejected, each with its key in the file."""
+    found = [f"{key}: {part.name}" for key, family, part in parts_of(spec) if part.name not in PARTS[family]]
+    options: Any = spec.optimizer.options
+    lacking = {
+        "data.resize": spec.data.resize is not None,
+        "data.standardize: pretrained": spec.data.standardize == "pretrained",
+        "model.reuse": spec.model.reuse is not None,
+        "optimizer.groups": bool(options.groups),
+        "training.stages": bool(spec.training.stages),
+    }
+    return [*found, *(key for key, there in lacking.items() if there)]
+
+
+def parts_of(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
+    """Walk through the parts of an experiment: where each stands, its family, and itself."""
+    yield "data.dataset", "dataset", spec.data.dataset
+    yield "model.architecture", "architecture", spec.model.architecture
+    for key in ("activation", "initializer", "output_initializer", "normalization"):
+        yield f"model.{key}", key.removeprefix("output_"), chosen(getattr(spec.model, key))
+    yield "optimizer", "optimizer", spec.optimizer
+    yield "schedule", "schedule", spec.schedule
+    yield "loss", "loss", chosen(spec.loss)
+    if spec.training.average is not None:
+        yield "training.average", "average", spec.training.average
+    for key, family, several in (
+        ("data.augment", "augmentation", spec.data.augment),
+        ("model.dropout", "dropout", spec.model.dropout),
+        ("regularizers", "regularizer", spec.regularizers),
+        ("metrics", "metric", choices(spec.metrics)),
+        ("callbacks", "callback", choices(spec.callbacks)),
+    ):
+        for part in several:
+            yield key, family, part
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a script has to know beside the experiment.
+
+    Attributes:
+        run: how the run is called.
+        threads: that one operation had.
+        test: whether the test part was measured.
+    """
+
+    run: str
+    threads: int
+    test: bool
+
+
+_ABOUT: Final = (
+    "$title, in plain PyTorch: what dnntrain $version did in the run $run.",
+    "    python $run.py [FOLDER]",
+    "writes metrics.jsonl, a line an epoch, and best.pt, the weights of the best epoch, into FOLDER, or $folder. "
+    "It needs $needs.",
+    "With the versions of the run (Python $python, PyTorch $torch, NumPy $numpy), on the same kind of CPU, the figures "
+    "are those of the run to the last bit.",
+)
+
+_STREAMS: Final = '''
+def derive(stream: str) -> int:
+    """Return the seed of a stream of random numbers; each purpose has one of its own."""
+    digest = hashlib.blake2b(f"{SEED}:{stream}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator(stream: str) -> Generator:
+    """Return what draws the random numbers of a stream."""
+    return Generator().manual_seed(derive(stream))
+'''
+
+
+def script_of(spec: Spec, data: Data, facts: Facts) -> str:
+    """Return the script of a resolved experiment that there are no objections to."""
+    script = Script(_about(spec, facts))
+    script.constants(SEED=spec.seed, EPOCHS=spec.training.epochs, BATCH_SIZE=spec.data.batch_size)
+    accumulate = spec.training.accumulate
+    script.constants(LR=vars(spec.optimizer.options)["lr"], **({"ACCUMULATE": accumulate} if accumulate > 1 else {}))
+    script.heading("Random numbers")
+    script.define(_STREAMS)
+    define_data(script, spec, data, test=facts.test)
+    define_network(script, spec, data)
+    waiting = define_objective(script, spec, data)
+    if data.parts.valid is not None or facts.test:
+        define_evaluation(script, waiting=waiting)
+    steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
+    rates = define_schedule(script, spec, steps_per_epoch=len(steps))
+    decays = define_optimizer(script, spec, rates)
+    network = build.build_model(spec, data.shape, build.outputs(spec, data))
+    define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting))
+    _define_main(script, spec, data, rates, facts)
+    return script.text()
+
+
+def _about(spec: Spec, facts: Facts) -> str:
+    dataset = spec.data.dataset.name
+    needs = ["torch", "numpy"]
+    needs += ["scikit-learn"] if dataset in ("digits", "diabetes") else []
+    needs += ["torchvision"] if dataset in ("cifar10", "cifar100") else []
+    architecture = {"mlp": "A multilayer perceptron", "cnn": "A convolutional network"}[spec.model.architecture.name]
+    values = {
+        "title": f"{architecture} on {dataset}",
+        "version": metadata.version("dnntrain"),
+        # Part of a docstring: nothing in a name may end it.
+        "run": re.sub(r"[^\w.-]", "_", facts.run),
+        "folder": f"{spec.name}_ejected",
+        "needs": listed(needs),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    filled = [Template(each).substitute(values) for each in _ABOUT]
+    return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled) + "\n"
+
+
+_PATIENCE: Final = '''
+class Patience:
+    """Counts the epochs in a row that did not better a figure."""
+
+    def __init__(self, epochs: int$argument) -> None:
+        self.epochs = epochs
+        $kept
+        self.best = $worst
+        self.waited = 0
+
+    def runs_out(self, value: float) -> bool:
+        """Take in the figure of an epoch; return whether it was one too many."""
+        if value $better self.best$margin:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.epochs
+'''
+
+_MAIN: Final = '''
+def main() -> None:
+    """Train, and write what comes of it."""
+    torch.set_num_threads($threads)
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "$folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    $parts = load()
+    $standardize
+    network = make_network()
+    trainer = Trainer(network, standardize, *train)
+    best, best_epoch, best_weights = $worst, 0, {}
+$start
+    with (folder / "metrics.jsonl").open("w") as file:
+        for epoch in range(1, EPOCHS + 1):
+            started = time.perf_counter()
+$train
+            row = {"epoch": epoch, "step": trainer.steps, **figures}
+            $validate
+            row["seconds"] = time.perf_counter() - started
+            file.write(json.dumps(row) + "\\n")
+            print("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+            value = row["$monitor"]
+            if value $better best:
+                best, best_epoch = value, epoch
+                best_weights = {k: v.clone() for k, v in network.state_dict().items()}
+$react
+    print(f"best: epoch {best_epoch} with $monitor {best:.4g}")
+    torch.save(best_weights, folder / "best.pt")
+$end
+'''
+
+_TEST: Final = """
+network.load_state_dict(best_weights)
+figures = evaluate(network, standardize, *test, "test")
+(folder / "test.json").write_text(json.dumps(figures) + "\\n")
+print("  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+"""
+
+_GUARDED: Final = """
+try:
+    figures = trainer.epoch()
+except FloatingPointError as error:
+    print(f"stopped: {error}")
+    break
+"""
+
+
+def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Facts) -> None:
+    monitor, validated = monitor_of(spec), data.parts.valid is not None
+    better, worst = ("<", "math.inf") if monitor.mode == "min" else (">", "-math.inf")
+    start, react = _reactions(script, spec, rates, better, worst)
+    if _draws(spec):
+        start.append("# What is drawn in training comes from PyTorch's own generator.")
+        start.append('torch.manual_seed(derive("noise"))')
+    parts = ["train", *(["valid"] if validated else []), *(["test"] if facts.test else [])]
+    guarded = any(each.name == "terminate_on_nan" for each in choices(spec.callbacks))
+    made = fill(
+        _MAIN,
+        threads=facts.threads,
+        folder=f"{spec.name}_ejected",
+        parts=", ".join(parts) if len(parts) > 1 else "[train]",
+        standardize="" if spec.data.standardize in ("none", "unit") else "standardize = Standardize(train[0])",
+        worst=worst,
+        start=lines(start, 1),
+        train=lines([_GUARDED.strip() if guarded else "figures = trainer.epoch()"], 3),
+        validate='row |= evaluate(network, standardize, *valid, "valid")' if validated else "",
+        monitor=monitor.metric,
+        better=better,
+        react=lines(react, 3),
+        end=lines([_TEST.strip()], 1) if facts.test else "",
+    )
+    script.define("\n".join(line for line in made.splitlines() if line.strip()))
+
+
+def _draws(spec: Spec) -> bool:
+    """Whether training draws random numbers beside the order of the samples."""
+    return bool(
+        spec.model.dropout
+        or chosen(spec.model.activation).name == "rrelu"
+        or any(each.name == "gradient_noise" for each in choices(spec.regularizers))
+    )
+
+
+def _reactions(script: Script, spec: Spec, rates: Rates, better: str, worst: str) -> tuple[list[str], list[str]]:
+    """Return the lines before the first epoch and after each one of what reacts to the monitored metric."""
+    stopping = [each.options for each in choices(spec.callbacks) if each.name == "early_stopping"]
+    waiting: list[Any] = [*([rates.reacts] if rates.reacts else []), *stopping]
+    start, react = [], []
+    if rates.reacts:
+        warm = f"trainer.steps > {rates.warmup} and " if rates.warmup else ""
+        start.append(f"plateau = Patience({_patience(rates.reacts)})")
+        react += [f"if {warm}plateau.runs_out(value):", f"    trainer.lr_scale *= {rates.reacts.factor!r}"]
+        react.append("    plateau.waited = 0")
+    for number, options in enumerate(stopping, start=1):
+        name = "stopping" if number == 1 else f"stopping_{number}"
+        warm = f"epoch > {vars(options)['warmup']} and " if vars(options)["warmup"] else ""
+        start.append(f"{name} = Patience({_patience(options)})")
+        react += [f"if {warm}{name}.runs_out(value):", f'    print("stopped: no better for {_epochs(options)}")']
+        react.append("    break")
+    if any(each.name == "terminate_on_nan" for each in choices(spec.callbacks)):
+        react += ["if not math.isfinite(value):", "    break"]
+    if waiting:
+        _define_patience(script, waiting, better, worst)
+    return start, react
+
+
+def _epochs(options: Any) -> str:
+    return f"{options.patience} epochs" if options.patience > 1 else "an epoch"
+
+
+def _patience(options: Any) -> str:
+    delta = f", min_delta={options.min_delta!r}" if options.min_delta else ""
+    return f"epochs={options.patience}{delta}"
+
+
+def _define_patience(script: Script, waiting: list[Any], better: str, worst: str) -> None:
+    wanted = any(options.min_delta for options in waiting)
+    sign = "-" if better == "<" else "+"
+    made = fill(
+        _PATIENCE,
+        argument=", min_delta: float = 0.0" if wanted else "",
+        kept="self.min_delta = min_delta" if wanted else "",
+        margin=f" {sign} self.min_delta" if wanted else "",
+        better=better,
+        worst=worst,
+    )
+    script.define("\n".join(line for line in made.splitlines() if line.strip() or not line))

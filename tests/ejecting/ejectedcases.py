@@ -1,0 +1,232 @@
+"""Small experiments that together have every part that can be ejected, in ever other company."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from dnntrain.parts.activations import activations
+from dnntrain.parts.initializers import initializers
+from dnntrain.parts.optimizers import optimizers
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "uniform": {"low": -0.2, "high": 0.3},
+    "truncated_normal": {"std": 0.1},
+    "constant": {"value": 0.05},
+    "normal": {"std": 0.3},
+}
+OTHERWISE: dict[str, list[dict[str, Any]]] = {
+    "prelu": [{}, {"per_channel": True, "init": 0.1}],
+    "swish": [{}, {"beta": 1.5}, {"learnable": True}],
+    "rrelu": [{"lower": 0.1, "upper": 0.3}],
+    "leaky_relu": [{"negative_slope": 0.2}],
+    "gelu": [{}, {"approximate": "tanh"}],
+    "variance_scaling": [
+        {"distribution": each, "mode": mode}
+        for each, mode in zip(("normal", "truncated_normal", "uniform"), ("fan_avg", "fan_in", "fan_out"), strict=True)
+    ],
+    "sgd": [{"momentum": 0.9, "nesterov": True}, {"momentum": 0.5, "dampening": 0.5}, {}],
+    "adam": [{"amsgrad": True}, {"betas": [0.8, 0.99], "eps": 1e-6}],
+    "adamw": [{"weight_decay": 0.1}, {"weight_decay": 0.0}],
+    "nadam": [{"weight_decay": 0.1}, {"momentum_decay": 1.0}],
+    "radam": [{"weight_decay": 0.1, "betas": [0.9, 0.7]}, {}],
+    "lion": [{"weight_decay": 0.1}, {}],
+    "rmsprop": [{"momentum": 0.5, "centered": True}, {}, {"centered": True}],
+    "adagrad": [{"initial_accumulator_value": 0.1}, {}],
+}
+RATES = {"sgd": 1e-3, "adadelta": 0.5}
+
+SCHEDULES: list[Any] = [
+    "constant",
+    {"name": "constant", "warmup": 5},
+    {"name": "power", "s": 3},
+    {"name": "power", "s": 1, "c": 0.7, "unit": "epoch", "warmup": {"epochs": 0.5, "start_factor": 0.2}},
+    {"name": "exponential", "s": 9},
+    {"name": "piecewise", "boundaries": [2, 5], "values": [1.0, 0.3, 0.1]},
+    {"name": "piecewise", "boundaries": [1], "values": [1.0, 0.1], "unit": "epoch", "warmup": 2},
+    "linear",
+    {"name": "linear", "end_factor": 0.2, "length": 5},
+    {"name": "polynomial", "power": 2.5, "end_factor": 0.1, "warmup": 3},
+    {"name": "one_cycle", "max_lr": 0.007},
+    {"name": "one_cycle", "cycle_momentum": False, "warmup": 2},
+    {"name": "one_cycle", "warmup": 2},
+    "cosine",
+    {"name": "cosine", "cycle": 3, "min_factor": 0.1},
+    {"name": "cosine", "cycle": 2, "t_mul": 1.5, "warmup": 2},
+    {"name": "performance", "patience": 1, "min_delta": 0.5},
+    {"name": "performance", "patience": 1, "min_delta": 9.0, "factor": 0.3, "warmup": 5},
+]
+NORMALIZATIONS: list[Any] = [
+    "none",
+    "batch",
+    {"name": "batch", "position": "after", "momentum": 0.3, "input": True},
+    {"name": "batch", "affine": False, "eps": 1e-3},
+    {"name": "layer", "position": "after"},
+    {"name": "layer", "affine": False, "eps": 1e-3},
+    "rms",
+    {"name": "rms", "affine": False, "eps": 1e-5},
+    {"name": "group", "groups": 2},
+    {"name": "group", "groups": 4},
+    "instance",
+    {"name": "instance", "affine": False},
+]
+DROPOUTS: list[Any] = [
+    [],
+    [{"name": "dropout", "rate": 0.3}],
+    [{"name": "alpha", "rate": 0.1, "layers": "last"}],
+    [{"name": "gaussian", "rate": 0.2, "layers": "all"}, {"name": "dropout", "rate": 0.1, "layers": "last"}],
+    [{"name": "dropout", "rate": 0.1, "layers": "last"}, {"name": "gaussian", "rate": 0.2}],
+    [{"name": "spatial", "rate": 0.3}],
+]
+REGULARIZERS: list[Any] = [
+    [],
+    [{"name": "l1", "strength": 1e-3}],
+    [{"name": "l2", "strength": 1e-3}, "unit_norm"],
+    [{"name": "l1_l2", "l1": 1e-3, "l2": 1e-2}, {"name": "l2", "strength": 0.1, "layers": "output"}],
+    [{"name": "max_norm", "max": 0.5}],
+    [{"name": "gradient_noise", "eta": 0.1}, {"name": "l1", "strength": 1e-4, "layers": ["output", "*1"]}],
+    [{"name": "non_negative", "layers": "output"}, {"name": "max_norm", "max": 0.7, "layers": "*1"}],
+]
+CLIPS = [None, {"norm": 0.5}, {"value": 0.01}, {"parameter_norm": 0.2}]
+CALLBACKS: list[Any] = [
+    [],
+    [{"name": "early_stopping", "patience": 1, "min_delta": 5.0}],
+    [{"name": "early_stopping", "patience": 1, "min_delta": 5.0, "warmup": 1}, "terminate_on_nan"],
+]
+CLASSES: list[Any] = [None, [3, 8, 1], {"small": [0, 1, 2], "odd": [5, 7], "other": "rest"}]
+LOSSES: dict[str, list[Any]] = {
+    "classes": [
+        "cross_entropy",
+        {"name": "cross_entropy", "label_smoothing": 0.1, "class_weights": "balanced"},
+        {"name": "cross_entropy", "label_smoothing": 0.2},
+        "hinge",
+    ],
+    "binary": [
+        "binary_cross_entropy",
+        {"name": "binary_cross_entropy", "positive_weight": 2.5, "label_smoothing": 0.1},
+    ],
+    "values": ["mse", "mae", {"name": "huber", "delta": 3.0}],
+}
+METRICS: dict[str, list[Any]] = {
+    "classes": [
+        ["accuracy", {"name": "top_k", "k": 2}, "confusion"],
+        [{"name": "f1", "average": "weighted"}, "precision"],
+        ["calibration_error", "recall", "f1"],
+        [],
+    ],
+    "binary": [
+        ["accuracy", {"name": "f1", "average": "binary"}, {"name": "precision", "average": "micro"}],
+        [{"name": "calibration_error", "bins": 5}, {"name": "top_k", "k": 1}, {"name": "recall", "average": "binary"}],
+    ],
+    "values": [["mae", "r2"], ["mse"]],
+}
+VALIDATIONS: list[Any] = [
+    {"fraction": 0.1},
+    {"size": 30, "from": "first"},
+    {"size": 31, "from": "last"},
+    {"size": 32, "from": "random", "seed": 5},
+    {"folds": 10, "fold": 3},
+    {"folds": 10, "fold": 2, "from": "random"},
+    {"folds": 10, "fold": 9, "from": "last"},
+    "none",
+]
+ARCHITECTURES: list[Any] = [
+    {"name": "mlp", "hidden": [8, 4]},
+    {"name": "mlp", "hidden": {"layers": 4, "units": 6}},
+    {"name": "mlp", "hidden": []},
+    {"name": "cnn", "widths": [4, 8]},
+    {"name": "cnn", "widths": [4], "convolutions": 2, "head": "flatten", "dense": [8], "pool": "average"},
+    {"name": "cnn", "widths": [4, 4], "convolutions": 2, "kernel": 5},
+    {"name": "cnn", "widths": [4, 6], "kernel": 1, "pool": "none"},
+]
+
+
+STILL = ("adagrad", "adadelta")  # they have no momentum
+
+
+def cycles(schedule: Any) -> bool:
+    return "one_cycle" in str(schedule) and "cycle_momentum" not in str(schedule)
+
+
+def named(name: str, draw: random.Random) -> dict[str, Any]:
+    return {"name": name, **NEEDED.get(name, {}), **draw.choice(OTHERWISE.get(name, [{}]))}
+
+
+def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an experiment of parts that suit each other."""
+    data = draw.choice(datasets)
+    kind, pictures = data["kind"], data["pictures"]
+    architecture = draw.choice([each for each in ARCHITECTURES if pictures or each["name"] == "mlp"])
+    positions = architecture["name"] == "cnn" and not architecture.get("dense")
+    norm = draw.choice([each for each in NORMALIZATIONS if positions or "instance" not in str(each)])
+    if "groups': 4" in str(norm) and 6 in architecture.get("widths", [6]):
+        norm = "none"
+    dropout = draw.choice([each for each in DROPOUTS if positions or "spatial" not in str(each)])
+    if "none" in str(norm) and positions and draw.random() < 0.2:
+        dropout = DROPOUTS[-1]
+    regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
+    optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])
+    validation = draw.choice(VALIDATIONS)
+    callbacks = CALLBACKS[0] if validation == "none" else draw.choice(CALLBACKS)
+    section: dict[str, Any] = {
+        "dataset": data["dataset"],
+        "limit": draw.choice([100, 97]),
+        "batch_size": draw.choice([32, 24, 16]),
+        "validation": validation,
+        "standardize": draw.choice(["none", "unit", "channel", "feature"] if pictures else ["feature"]),
+    }
+    if kind == "classes":
+        section["classes"] = data.get("classes", draw.choice(CLASSES)) if data["dataset"] == "digits" else None
+        section["sampling"] = draw.choice(["shuffle", "shuffle", "balanced"])
+    if kind == "binary":
+        section["classes"] = {"low": [0, 1, 2, 3], "high": "rest"}
+    metrics = draw.choice(METRICS[kind])
+    monitored = [each for each in metrics if each in ("accuracy", "recall", "r2")]
+    part = "train" if validation == "none" else "valid"
+    return {
+        "seed": draw.randrange(2**63),
+        "data": section,
+        "model": {
+            "architecture": architecture,
+            "activation": named(draw.choice(activations.names()), draw),
+            "initializer": named(draw.choice(initializers.names()), draw),
+            "output_initializer": named(draw.choice(initializers.names()), draw),
+            "normalization": norm,
+            "dropout": dropout,
+        },
+        "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw)},
+        "schedule": draw.choice([each for each in SCHEDULES if optimizer not in STILL or not cycles(each)]),
+        "regularizers": regularizers,
+        "loss": draw.choice(LOSSES[kind]),
+        "metrics": metrics,
+        "training": {
+            "epochs": 2,
+            "threads": 1,
+            "device": "cpu",
+            "clip": draw.choice(CLIPS),
+            "accumulate": draw.choice([1, 1, 3]),
+            "monitor": f"{part}/{draw.choice(['loss', *monitored])}",
+        },
+        "callbacks": callbacks,
+    }
+
+
+def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return what a case has: each choice of each key."""
+    found = {("data", str(case["data"][key])) for key in case["data"] if key != "limit"}
+    found |= {("data.dataset", str(case["data"]["dataset"]))}
+    found |= {(key, str(value)) for key, value in case["model"].items()}
+    found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    return found | {
+        (key, str(case[key])) for key in ("optimizer", "schedule", "regularizers", "loss", "metrics", "callbacks")
+    }
+
+
+def covering(datasets: list[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
+    """Return so many cases: each time, of some drawn at random, the one with most that is new."""
+    draw, seen, cases = random.Random(1), set[tuple[str, str]](), []
+    for _ in range(most):
+        case = max((drawn(draw, datasets) for _ in range(300)), key=lambda each: len(traits_of(each) - seen))
+        seen |= traits_of(case)
+        cases.append(case)
+    return cases

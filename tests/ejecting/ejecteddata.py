@@ -1,0 +1,87 @@
+"""Small data sets of every kind that can be ejected: in the layouts of known ones, and as arrays."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COUNT = 150
+
+
+def datasets(folder: Path) -> list[dict[str, Any]]:
+    """Write data sets, and return each with what it is for."""
+    found: list[dict[str, Any]] = [
+        {"dataset": "digits", "kind": "classes", "pictures": True},
+        {"dataset": "digits", "kind": "binary", "pictures": True},
+        {"dataset": "diabetes", "kind": "values", "pictures": False},
+    ]
+    # A path that has to be quoted.
+    root = folder / 'it\'s "data" \\ $x é'
+    root.mkdir()
+    for name in ("mnist", "fashion_mnist", "cifar10", "cifar100"):
+        found.append({"dataset": {"name": name, "root": str(root)}, "kind": "classes", "pictures": True})
+    _write_idx(root / "MNIST" / "raw")
+    _write_idx(root / "FashionMNIST" / "raw")
+    _write_cifar(root)
+    return [*found, *_archives(root)]
+
+
+def _archives(root: Path) -> list[dict[str, Any]]:
+    draw = np.random.default_rng(0)
+    labels = np.arange(COUNT) % 3
+    arrays: dict[str, Any] = {
+        "grey": ("classes", True, draw.integers(0, 256, (COUNT, 8, 8), dtype=np.uint8), labels),
+        "color": ("classes", True, draw.integers(0, 256, (COUNT, 8, 8, 3)), labels[:, np.newaxis]),
+        "floats": ("values", True, draw.normal(size=(COUNT, 3, 8, 8)), draw.normal(size=(COUNT, 2))),
+        "sequences": ("values", False, draw.normal(3, 2, size=(COUNT, 5, 4)), draw.normal(size=COUNT)),
+        "features": ("classes", False, draw.normal(-1, 3, size=(COUNT, 6)), labels),
+    }
+    found = []
+    for name, (kind, pictures, x, y) in arrays.items():
+        np.savez(root / f"{name}.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+        dataset = {"name": "npz", "path": str(root / f"{name}.npz")}
+        found.append({"dataset": dataset, "kind": kind, "pictures": pictures})
+    return found
+
+
+def many_values(folder: Path) -> dict[str, Any]:
+    """Return an experiment on so many values that they are measured in several pieces."""
+    draw = np.random.default_rng(1)
+    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1000)), y_train=draw.normal(size=1400))
+    return {
+        "data": {"dataset": {"name": "npz", "path": str(folder / "many.npz")}, "batch_size": 512},
+        "model": {"architecture": {"name": "mlp", "hidden": [2]}},
+        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+    }
+
+
+def _write_idx(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(2)
+    for part in ("train", "t10k"):
+        arrays = {"images-idx3": draw.integers(0, 256, (COUNT, 28, 28)), "labels-idx1": np.arange(COUNT) % 10}
+        for name, array in arrays.items():
+            header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()
+            (folder / f"{part}-{name}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def _write_cifar(root: Path) -> None:
+    draw = np.random.default_rng(3)
+    (root / "cifar-10-batches-py").mkdir()
+    (root / "cifar-100-python").mkdir()
+
+    def write(path: str, content: Any) -> None:
+        (root / path).write_bytes(pickle.dumps(content))
+
+    def pictures(count: int, key: str) -> dict[str, Any]:
+        return {"data": draw.integers(0, 256, (count, 3072), dtype=np.uint8), key: [i % 10 for i in range(count)]}
+
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        write(f"cifar-10-batches-py/{name}", pictures(COUNT // 5, "labels"))
+    write("cifar-10-batches-py/batches.meta", {"label_names": [f"class{i}" for i in range(10)]})
+    for name in ("train", "test"):
+        write(f"cifar-100-python/{name}", pictures(COUNT, "fine_labels"))
+    write("cifar-100-python/meta", {"fine_label_names": [f"class{i}" for i in range(100)]})

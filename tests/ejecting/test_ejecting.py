@@ -1,0 +1,256 @@
+"""What is ejected repeats the run to the last bit, in a process that has no dnntrain; the rest is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ejectedcases import covering
+from ejecteddata import datasets, many_values
+from typer.testing import CliRunner
+
+import dnntrain
+from dnntrain import ejecting
+from dnntrain import spec as specs
+from dnntrain.cli import app
+from dnntrain.ejecting.whole import PARTS, objections, parts_of
+from dnntrain.errors import ExportError, UsageError
+from dnntrain.registry import families
+from dnntrain.spec import Spec
+from dnntrain.store import RunDirectory
+
+CASES = 27
+TIMES = {"seconds", "samples_per_second"}
+ALONE = """
+import sys
+import torchvision.datasets.cifar
+torchvision.datasets.cifar.check_integrity = lambda *_: True  # these are not the original files
+sys.modules["dnntrain"] = None
+for script in sys.argv[1:]:
+    with open(script) as file:
+        source = file.read()
+    sys.argv = [script, script.removesuffix(".py")]
+    exec(compile(source, script, "exec"), {"__name__": "__main__"})
+"""
+
+
+def alone(scripts: list[Path]) -> None:
+    """Run scripts in a process that cannot import dnntrain; each writes into a folder of its name."""
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ALONE, *map(str, scripts)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+@dataclass
+class Pair:
+    """A run, and the script that was made of it."""
+
+    case: dict[str, Any]
+    run: RunDirectory
+    script: Path
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
+    """Runs of the covering cases, each with its script, which has been run."""
+    folder = tmp_path_factory.mktemp("ejected")
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
+        for module in ("utils", "cifar"):
+            patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
+        cases = [*covering(datasets(folder), most=CASES), many_values(folder)]
+        for number, case in enumerate(cases):
+            record = dnntrain.train(case, runs=folder / "runs", test=number % 2 == 0)
+            script = folder / f"case{number}.py"
+            ejecting.eject(record.path, output=script)
+            made.append(Pair(case, RunDirectory(record.path), script))
+    alone([pair.script for pair in made])
+    yield made
+
+
+def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        out = pair.script.with_suffix("")
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        assert figures(rows) == figures(pair.run.metrics()), pair.case
+        assert [list(row) for row in figures(rows)] == [list(row) for row in figures(pair.run.metrics())]
+        best = torch.load(pair.run.checkpoint(RunDirectory.BEST), weights_only=True)["model"]
+        again = torch.load(out / "best.pt", weights_only=True)
+        assert best.keys() == again.keys()
+        assert all(torch.equal(best[name], again[name]) for name in best), pair.case
+        measured = pair.run.summary()["test"]
+        assert (out / "test.json").exists() == (measured is not None)
+        if measured is not None:
+            assert json.loads((out / "test.json").read_text()) == measured
+
+
+def test_the_cases_have_every_part_that_can_be_ejected(pairs: list[Pair]) -> None:
+    seen = {(family, part.name) for pair in pairs for _, family, part in parts_of(spec_of(pair.run))}
+    assert seen == {(family, name) for family, names in PARTS.items() for name in names}
+
+
+def test_a_reader_finds_the_scripts_in_order(pairs: list[Pair]) -> None:
+    ruff = Path(sys.executable).with_name("ruff")
+    scripts = [str(pair.script) for pair in pairs]
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [str(ruff), *command, "--isolated", "--no-cache", *scripts], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+    for pair in pairs:
+        # The first three lines may say where it comes from.
+        assert "dnntrain" not in pair.script.read_text().split('"""', 2)[2]
+
+
+def spec_of(run: RunDirectory) -> Spec:
+    return specs.loads(run.spec_text(), source="spec.yaml", folder=run.path)
+
+
+PLACES = {
+    "architecture": "model.architecture",
+    "activation": "model.activation",
+    "initializer": "model.initializer",
+    "normalization": "model.normalization",
+    "dropout": "model.dropout",
+    "dataset": "data.dataset",
+    "augmentation": "data.augment",
+    "loss": "loss",
+    "metric": "metrics",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "regularizer": "regularizers",
+    "average": "training.average",
+    "callback": "callbacks",
+}
+ELSEWHERE = {"pruner"}  # families that a single experiment does not name
+RESOLVED = [
+    "data.dataset=digits",
+    "model.architecture={name: mlp, hidden: [4]}",
+    "model.activation=relu",
+    "model.initializer=he_normal",
+    "model.output_initializer=he_normal",
+    "model.normalization=none",
+    "loss=cross_entropy",
+    "metrics=accuracy",
+    "callbacks=[]",
+]
+
+
+def resolved(*changes: str) -> Spec:
+    """Return an experiment without anything that is left at `auto`, and with some changes."""
+    text = "{data: {dataset: digits}, model: {architecture: {name: mlp, hidden: [4]}}}"
+    return specs.loads(text, source="spec.yaml", overrides=[*RESOLVED, *changes])
+
+
+def written(entry: Any) -> str:
+    return json.dumps(entry.example or entry.name)
+
+
+@pytest.mark.parametrize("family", [name for name in families() if name not in ELSEWHERE])
+def test_every_part_is_ejected_or_refused(family: str) -> None:
+    """Those that are ejected are held against their runs above."""
+    for name in families()[family].names():
+        entry = families()[family][name]
+        suits = ["loss=mse", "metrics=mae"] if entry.traits.get("targets") == "values" else []
+        found = objections(resolved(*suits, f"{PLACES[family]}={written(entry)}"))
+        assert found == ([] if name in PARTS[family] else [f"{PLACES[family]}: {name}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("data.resize=4", "data.resize"),
+        ("data.standardize=pretrained", "data.standardize: pretrained"),
+        ("model.reuse={from: another}", "model.reuse"),
+        ("optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}", "optimizer.groups"),
+        ("training.stages=[{epochs: 1}]", "training.stages"),
+    ],
+)
+def test_what_else_is_refused(change: str, key: str) -> None:
+    assert objections(resolved(change)) == [key]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    spec = resolved("data.limit=40", "training.epochs=1", "training.threads=1", "training.device=cpu")
+    return RunDirectory(dnntrain.train(spec, runs=tmp_path_factory.mktemp("runs")).path)
+
+
+@pytest.fixture
+def copied(run: RunDirectory, tmp_path: Path) -> RunDirectory:
+    return RunDirectory(Path(shutil.copytree(run.path, tmp_path / "runs" / run.path.name)))
+
+
+def told(copied: RunDirectory, **facts: Any) -> str:
+    """Return why a run is refused whose environment says something else."""
+    copied.write_environment({**copied.environment(), **facts})
+    with pytest.raises(ExportError) as refusal:
+        ejecting.eject(copied.path, output=copied.path / "script.py")
+    assert not (copied.path / "script.py").exists()
+    return str(refusal.value)
+
+
+def test_a_run_that_a_cpu_would_not_repeat_is_refused(copied: RunDirectory) -> None:
+    assert "a run on cuda:0: only those on the CPU" in told(copied, device="cuda:0")
+    assert "training.precision: bf16" in told(copied, device="cpu", precision="bf16")
+    assert "training.compile: true" in told(copied, precision="fp32", step_strategy={"compiled": True})
+    assert "changed while it was trained" in told(copied, step_strategy={}, resumed=[{"identity": "another"}])
+    copied.write_summary({**copied.summary(), "stop_reason": "time limit of 3 s"})
+    assert "training.max_time" in told(copied, resumed=[])
+    copied.write_summary({**copied.summary(), "stop_reason": None})
+    assert "the data is not what" in told(copied, data={"fingerprint": "another"})
+
+
+def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
+    (copied.path / "spec.yaml").write_text(
+        copied.spec_text().replace("on_divergence: stop", "on_divergence: {retry: 1}")
+    )
+    ejecting.eject(copied.path, output=copied.path / "fine.py")
+    copied.write_divergence({"step": 3})
+    assert "diverged and went back" in told(copied)
+
+
+def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
+    text = copied.spec_text().replace("name: mlp", "name: mlp").replace("augment: []", "augment: [horizontal_flip]")
+    (copied.path / "spec.yaml").write_text(text.replace("average: null", "average: ema"))
+    assert "\n    training.average: ema\n    data.augment: horizontal_flip\n" in told(copied)
+
+
+def test_the_command(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["eject", str(run.path)])
+    script = tmp_path / f"{run.name}.py"
+    count = len(script.read_text().splitlines())
+    assert done.stdout.strip() == f"{script.name}: {count} lines, which repeat {run.name} without dnntrain"
+    again = CliRunner().invoke(app, ["eject", str(run.path)])
+    assert again.exit_code == 2 and "is there already" in again.stderr
+    assert CliRunner().invoke(app, ["eject", str(run.path), "--force"]).exit_code == 0
+    with pytest.raises(UsageError, match="is a folder"):
+        ejecting.eject(run.path, output=tmp_path, force=True)
+
+
+def test_a_hostile_name_stays_a_name(run: RunDirectory, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(run.path, tmp_path / '"""; import os #\\'))
+    ejecting.eject(moved, output=tmp_path / "script.py")
+    compile((tmp_path / "script.py").read_text(), "script.py", "exec")
+    assert "import os" not in (tmp_path / "script.py").read_text()

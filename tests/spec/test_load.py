@@ -105,8 +105,8 @@ def test_a_resolved_spec_round_trips_and_stays_resolved(dataset: str, hidden: st
     check_round_trip(resolved)
     again = spec.loads(spec.dump(resolved))
     assert build.resolve(again, data) == resolved
-    # What `auto` may be left at affects where and how fast the experiment runs, not what it computes; but for unlabeled,
-    # which follows pretraining.
+    # What `auto` may be left at affects where and how fast the experiment runs, not what it computes; and `unlabeled`
+    # follows pretraining.
     assert set(re.findall(r"(\w+): auto", spec.dump(resolved))) <= {
         "device",
         "precision",

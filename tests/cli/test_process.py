@@ -8,10 +8,10 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from warmprocesses import Command
 
 pytestmark = pytest.mark.process
 
@@ -22,13 +22,8 @@ CONFIG = "name: tiny\ndata: {dataset: digits, limit: 128}\nmodel: {architecture:
 def test_a_run_on_a_terminal_shows_progress_and_respects_no_color(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "run", "tiny.yaml", "--epochs", "3"],
-        cwd=tmp_path,
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"},
-    )
+    environment = {"NO_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"}
+    process = Command(["run", "tiny.yaml", "--epochs", "3"], tmp_path, output=follower, environment=environment)
     os.close(follower)
     shown = b""
     while True:
@@ -40,7 +35,8 @@ def test_a_run_on_a_terminal_shows_progress_and_respects_no_color(tmp_path: Path
             break
         shown += piece
     os.close(leader)
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     text = shown.decode()
     assert "epoch 3/3" in text
     assert "completed after 3 epochs" in text
@@ -71,11 +67,8 @@ def test_ctrl_c_exits_with_130_and_keeps_the_run(tmp_path: Path) -> None:
 
 def test_two_runs_started_together_get_two_directories(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
-    processes = [
-        subprocess.Popen([*COMMAND, "run", "tiny.yaml", "--epochs", "1", "-q"], cwd=tmp_path, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    paths = {process.communicate(timeout=120)[0].decode().strip() for process in processes}
+    processes = [Command(["run", "tiny.yaml", "--epochs", "1", "-q"], tmp_path) for _ in range(2)]
+    paths = {process.communicate()[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert len(paths) == 2
     for path in paths:
@@ -84,19 +77,12 @@ def test_two_runs_started_together_get_two_directories(tmp_path: Path) -> None:
 
 def test_a_killed_run_is_shown_as_interrupted(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
-    process = subprocess.Popen(
-        [*COMMAND, "run", "tiny.yaml", "--epochs", "100000", "--set", "callbacks=[]"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = Command(["run", "tiny.yaml", "--epochs", "100000", "--set", "callbacks=[]"], tmp_path)
     process.stdout.readline()
     listed = subprocess.run([*COMMAND, "ls", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(listed.stdout)[0]["status"] == "running"
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.communicate()
-    time.sleep(0.1)
     listed = subprocess.run([*COMMAND, "ls", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(listed.stdout)[0]["status"] == "interrupted"
 
@@ -118,19 +104,11 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
-    process = subprocess.Popen(
-        [*COMMAND, "run", "tiny.yaml", "--epochs", "40", "--set", "callbacks=[]"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
+    process = Command(["run", "tiny.yaml", "--epochs", "40", "--set", "callbacks=[]"], tmp_path)
     process.stdout.readline()
     process.stdout.close()
-    errors = process.stderr.read().decode()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 0, errors
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     (run,) = (tmp_path / "runs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["epochs"]) == ("completed", 40)

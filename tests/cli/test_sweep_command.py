@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner, Result
+from warmprocesses import Command
 
 from dnntrain.cli import app
 from dnntrain.store import SweepDirectory
@@ -133,23 +131,18 @@ def test_an_unknown_sweep_cannot_be_joined(config: Path) -> None:
 
 @pytest.mark.process
 def test_a_sweep_that_is_interrupted_goes_on(config: Path) -> None:
-    command = [sys.executable, "-m", "dnntrain", "sweep", str(config)]
-    command += ["--grid", "optimizer.lr=0.001,0.01,0.03"]
-    command += ["--set", "training.epochs=40", "--workers", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(Path("runs").glob("*/runs/*/checkpoints/last.pt")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+    arguments = ["--grid", "optimizer.lr=0.001,0.01,0.03", "--set", "training.epochs=40", "--workers", "2"]
+    process = Command(["sweep", str(config), *arguments], config.parent, environment={"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not list(Path("runs").glob("*/runs/*/checkpoints/last.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
     sweep = only_sweep(Path("runs"))
     assert process.returncode == 143
     assert f"to go on: dnntrain sweep --resume {sweep.path}" in errors
     there = sum(row["status"] == "done" for row in sweep.read_runs())
-    resumed = call("sweep", "--resume", sweep.name)
+    resumed = call("sweep", "--resume", sweep.name, "--workers", "1")
     assert resumed.exit_code == 0
     told = [line.partition("] ")[0] for line in resumed.stdout.splitlines() if line.startswith("[")]
     assert told == [f"[{number}/3" for number in range(there + 1, 4)], "what was done before counts"

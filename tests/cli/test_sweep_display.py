@@ -6,13 +6,12 @@ import io
 import os
 import pty
 import re
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from warmprocesses import Command
 
 from dnntrain import spec
 from dnntrain.cli.watching import Lines, Panel, Silence, settled, spark
@@ -100,7 +99,7 @@ def test_the_panel_tells_how_far_it_is_also_while_one_is_trained(study: Study) -
     study.work(Watched(), observer=panel)
     blank, begun, trained, *_, last = [*seen, panel.render().plain]
     assert blank == ""
-    assert begun.startswith("\n0 of 2 runs, 1 in training; 0.0 s, ETA -")
+    assert re.match(r"\n0 of 2 runs, 1 in training; \d\.\d s, ETA -", begun)
     name, seed, epoch, *_, curve = begun.splitlines()[-1].split()
     assert (name, seed, epoch, curve) == ("optimizer.lr=0.01", "0", "0", "-")
     name, seed, epoch, figure, curve = trained.splitlines()[-1].split()
@@ -116,15 +115,15 @@ def test_on_a_terminal_the_table_moves_while_the_only_worker_trains(tmp_path: Pa
     content = CONFIG.replace("epochs: 2", "epochs: 80").replace("[0.01, 0.1]", "[0.01]")
     (tmp_path / "tiny.yaml").write_text(f"{content}callbacks: []\n")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "dnntrain", "sweep", "tiny.yaml", "--prune", "none"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment) as process:
-        os.close(theirs)
-        shown = ""
-        with suppress(OSError):  # so ends a terminal on Linux
-            while part := os.read(ours, 65_536):
-                shown += part.decode(errors="replace")
-        os.close(ours)
+    environment = {"OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    process = Command(["sweep", "tiny.yaml", "--prune", "none"], tmp_path, output=theirs, environment=environment)
+    os.close(theirs)
+    shown = ""
+    with suppress(OSError):  # so ends a terminal on Linux
+        while part := os.read(ours, 65_536):
+            shown += part.decode(errors="replace")
+    os.close(ours)
+    process.communicate()
     assert process.returncode == 0
     epochs = {int(found) for found in re.findall(r"optimizer\.lr=0\.01 +0 +(\d+) ", shown)}
     assert len(epochs) > 1, shown

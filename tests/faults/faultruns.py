@@ -1,14 +1,9 @@
-"""Real processes to train in and to be killed, and what makes two runs the same.
-
-A process that imports everything once is forked for each training, so that one costs a fraction of a second; forked
-from the test's own process it could not train, as autograd has threads there.
-"""
+"""Real processes to train in and to be killed, and what makes two runs the same."""
 
 from __future__ import annotations
 
 import json
 import mmap
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from warmprocesses import WARM
 
 from dnntrain.checkpoints import read_checkpoint
 from dnntrain.store import RunDirectory
@@ -26,21 +22,6 @@ from dnntrain.verifying import TIMES
 
 SOAK = bool(os.environ.get("DNNTRAIN_SOAK"))
 PATIENCE_S = 120.0
-
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    [
-        "dnntrain.cli",
-        "dnntrain.cli.live",
-        "dnntrain.verifying",
-        "torch._dynamo",  # which the first optimizer imports
-        "sklearn.datasets",
-        "tensorboard.compat.proto.summary_pb2",
-        "tensorboard.summary.writer.record_writer",
-        "tensorboard.plugins.hparams.api_pb2",
-        "tensorboard.plugins.hparams.metadata",
-    ]
-)
 
 # Ten steps an epoch, and noise, memory and a rate that are all lost if one of them is not brought back.
 EXPERIMENT: dict[str, Any] = {
@@ -80,7 +61,7 @@ class Child:
     ) -> None:
         Child._started += 1
         self._words = folder / f".said-{Child._started}.out", folder / f".said-{Child._started}.err"
-        self._process = FORKED.Process(target=_live, args=(folder, what, before, self._words), daemon=True)
+        self._process = WARM.Process(target=_live, args=(folder, what, before, self._words), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faultruns import SOAK, unlike
+from warmprocesses import Command
 
 from dnntrain import spec, yamltext
 from dnntrain.store import RunDirectory, SweepDirectory
 from dnntrain.sweep.board import Board
+from dnntrain.sweep.engines import local
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.storage import open_storage, studies
 from dnntrain.sweep.study import Study
@@ -26,21 +26,6 @@ pytestmark = pytest.mark.process
 SWEEPS = 20 if SOAK else 1
 KILLS = 3 if SOAK else 2
 PATIENCE_S = 120.0
-
-WORK = """
-import sys
-from pathlib import Path
-from dnntrain.store import SweepDirectory
-from dnntrain.sweep.engines.local import Local
-from dnntrain.sweep.study import Study
-
-class Silent:
-    def on_event(self, event): print(event.kind, flush=True)
-    def on_tick(self, conductor): pass
-
-if __name__ == "__main__":
-    Study(SweepDirectory(Path(sys.argv[1]))).work(Local(2, threads=1), observer=Silent())
-"""
 
 CONTENT: dict[str, Any] = {
     "name": "killed",
@@ -78,43 +63,48 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> SweepDirectory:
     return study.directory
 
 
+class Speaking:
+    def on_event(self, event: Any, /) -> None:
+        print(event.kind, flush=True)
+
+    def on_tick(self, conductor: Any, /) -> None: ...
+
+
+class Work:
+    """What the conductor does; it has imported all that its workers need, and they are forked from it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __call__(self) -> None:
+        local._SPAWN = multiprocessing.get_context("fork")
+        Study(SweepDirectory(self.directory)).work(local.Local(2, threads=1), observer=Speaking())
+
+
 class Group:
     """A sweep at work, with all of its processes in a group of their own."""
 
     def __init__(self, directory: SweepDirectory) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        script = directory.path.parent / "work.py"
-        script.write_text(WORK)
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), str(directory.path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd=directory.path.parent,
-            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        self.process = Command(Work(directory.path), directory.path.parent)
 
     def hear(self, events: int) -> None:
         """Wait until so many things have happened, or the sweep has ended."""
-        assert self.process.stdout is not None
         for _ in range(events):
             if not self.process.stdout.readline():
                 return
 
     def kill(self) -> None:
         """Kill the conductor and its workers at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.signal(signal.SIGKILL)
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int) -> int | None:
         """Send a signal to all of them, as a terminal does; return how the conductor ended."""
-        os.killpg(self.process.pid, number)
-        self.process.communicate(timeout=PATIENCE_S)
+        self.process.send_signal(number, to_all=True)
+        self.process.communicate(PATIENCE_S)
         return self.process.returncode
 
     def end(self) -> None:
-        _, said = self.process.communicate(timeout=PATIENCE_S)
+        _, said = self.process.communicate(PATIENCE_S)
         assert self.process.returncode == 0, said
 
 

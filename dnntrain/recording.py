@@ -117,6 +117,7 @@ class Recorder(Hook):
             "spec": self._spec,
             "training": run.state_dict(),
             "record": self._spent(),
+            "prepare": self._built.train.examples.prepare.state_dict(),
         }
         self._directory.sync_metrics()
         self._directory.save_checkpoint(self._directory.LAST, lambda file: _save(state, file))

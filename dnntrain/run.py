@@ -188,12 +188,14 @@ def resume(
         here = pinned(spec, environment)
         placement = place(here)
         saved = latest(directory, placement.device)
-        found = changes(began_with(directory, saved), spec)
+        found = changes(
+            began_with(directory, saved), spec, stage=0 if saved is None else stage_of(saved[0]["training"])
+        )
         refuse_impossible(found)
         _refuse_other_data(directory, environment, data)
         with settings(here, placement):
             test = bool(environment.get("test"))
-            built, pretraining = _build(spec, data, placement, test=test, restored=saved is not None)
+            built, pretraining = _build(spec, data, placement, test=test, saved=saved[0] if saved else None)
             now = _environment(spec, built, data, placement)
             training = _Training(directory, spec, data, built, pretraining, placement, observers, trackers, test=test)
             training.remarks += unlike(environment, now, asked=[change.key for change in found])
@@ -272,11 +274,14 @@ class _Training:
             self.recorder.go_on(self.trainer, {}, None)
             return
         checkpoint, path = saved
+        if build.reused_layers(self.spec, self.trainer.built.model):
+            # They were not read again, so that this is not the state that training began with.
+            self._start = None
         self._enter(stage_of(checkpoint["training"]))
         trainer = self.trainer
         restore(trainer, checkpoint["training"], path, reset=afresh(trainer, changed))
         if retried:
-            trainer.stop_reason = None
+            trainer.stop_reason, trainer.for_good = None, False
         self.recorder.go_on(trainer, checkpoint["record"], path)
         where = f"step {trainer.epoch_step} of epoch {trainer.epoch}" if trainer.inside else f"epoch {trainer.epoch}"
         self.recorder.log(f"going on after {where}, from {path.name}")
@@ -348,12 +353,15 @@ class _Training:
             after: the stage before, at its end; None where a checkpoint will say what there is to know of it.
 
         Raises:
-            StoreError: there is no such stage, so that a checkpoint does not belong to this experiment.
+            UsageError: epochs were cut so that there is no such stage.
         """
         if number == self.trainer.stage:
             return
         if not 1 <= number <= len(self._stages):
-            raise StoreError(f"{self.directory.path} was left in stage {number}, and the experiment has no such stage")
+            raise UsageError(
+                f"{self.directory.name} was left in stage {number}, which training.epochs: {self.spec.training.epochs} "
+                "cuts off: give it more"
+            )
         built = build.at_stage(self.spec, self._placement, self.trainer.built, self._stages[number - 1])
         self.trainer = Trainer(built, *self._watching, after=after)
 
@@ -419,15 +427,15 @@ def _refuse_other_data(directory: RunDirectory, environment: Mapping[str, Any], 
 
 
 def _build(
-    spec: Spec, data: Data, placement: Placement, *, test: bool, restored: bool = False
+    spec: Spec, data: Data, placement: Placement, *, test: bool, saved: Mapping[str, Any] | None = None
 ) -> tuple[Built, Pretraining | None]:
     """Build an experiment and its pretraining, if that is still to come; see that what is to be measured is there."""
     if placement.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(placement.device)
-    built = build.build(spec, data, placement, restored=restored)
+    built = build.build(spec, data, placement, restored=saved is not None, scaling=(saved or {}).get("prepare"))
     if test:
         build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
-    return built, build.Pretraining(spec, data, placement, built) if spec.pretraining and not restored else None
+    return built, build.Pretraining(spec, data, placement, built) if spec.pretraining and saved is None else None
 
 
 def _status(fit: Fit) -> str:

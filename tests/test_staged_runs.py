@@ -11,7 +11,7 @@ import torch
 import dnntrain
 from dnntrain import build, spec, yamltext
 from dnntrain.checkpoints import read_checkpoint
-from dnntrain.errors import Interrupted, SpecError
+from dnntrain.errors import DivergedError, Interrupted, SpecError, UsageError
 from dnntrain.placement import place
 from dnntrain.store import RunDirectory
 from dnntrain.training.features import Features
@@ -182,7 +182,15 @@ class Stop(Hook):
 
     def on_fit_start(self, run: RunView, /) -> None:
         if self.event == "stage start" and run.epoch == self.epoch:
-            raise Interrupted(15, at_once=True) if False else Interrupted(15)
+            raise Interrupted(15)
+
+    def on_epoch_end(self, run: RunView, /) -> None:
+        if self.event == "epoch end" and run.epoch == self.epoch:
+            raise Interrupted(15)
+
+    def on_step_end(self, run: RunView, /) -> None:
+        if self.event == "step end" and run.step == self.epoch:
+            raise Interrupted(15)
 
 
 TWO = [{"epochs": 5, **FREEZE_ALL, "lr": 60.0}, {"epochs": 2, "unfreeze": "all"}]
@@ -229,10 +237,95 @@ def test_fewer_epochs_cut_the_last_stages_off(tmp_path: Path) -> None:
 
 def test_a_run_that_has_ended_goes_on_with_another_stage(tmp_path: Path) -> None:
     run = train(staged({"epochs": 2, **FREEZE_ALL}), tmp_path)
-    record = dnntrain.resume(
-        run.path, overrides=["training.epochs=3", "training.stages=[{epochs: 2, freeze: all_but_output}, {epochs: 1}]"]
-    )
+    record = dnntrain.resume(run.path, overrides=["training.stages=[{epochs: 2, freeze: all_but_output}, {epochs: 1}]"])
     assert [row["stage"] for row in RunDirectory(record.path).metrics()] == [1, 1, 2]
+    record = dnntrain.resume(run.path, overrides=["training.stages.1.epochs=3"])
+    assert [row["stage"] for row in RunDirectory(record.path).metrics()] == [1, 1, 2, 2, 2]
+    assert record.summary["spec"]["training.epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.stages.1.unfreeze=1",
+        "training.stages.0.freeze=1",
+        "training.stages.1.layer_decay=0.5",
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_stage_that_trains_other_layers_from_here_on_remembers_nothing(
+    override: str, optimizer: str, tmp_path: Path
+) -> None:
+    content = staged(
+        {"epochs": 1, **FREEZE_ALL},
+        {"epochs": 2, "unfreeze": 2},
+    )
+    with pytest.raises(Interrupted):
+        train({**content, "optimizer": {"name": optimizer, "lr": 0.01}}, tmp_path, Stop("epoch end", 2))
+    (path,) = tmp_path.iterdir()
+    watch = Watch()
+    record = dnntrain.resume(path, overrides=[override], observers=[watch])
+    assert record.status == "completed" and len(watch.weights) == 1
+    assert any("what the optimizer remembers" in remark for remark in record.remarks)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.epochs=2", "was left in stage 2, which training.epochs: 2 cuts off"),
+        ("training.stages=[{epochs: 9, freeze: all_but_output}]", "training has come to this stage already"),
+        ("training.stages=[]", "training has stages from its beginning, or not at all"),
+    ],
+)
+def test_a_stage_that_has_begun_cannot_be_taken_away(override: str, said: str, tmp_path: Path) -> None:
+    run = train(staged({"epochs": 2, **FREEZE_ALL}, {"epochs": 1}), tmp_path)
+    with pytest.raises(UsageError, match=said):
+        dnntrain.resume(run.path, overrides=[override])
+
+
+def test_a_run_out_of_time_goes_on_through_all_its_stages(tmp_path: Path) -> None:
+    content = staged({"epochs": 2, **FREEZE_ALL}, {"epochs": 1}, training={"max_time": "1s"})
+
+    class Late(Hook):
+        def on_step_end(self, run: RunView, /) -> None:
+            run.stop("time limit of 1 s")
+
+    run = train(content, tmp_path, Late())
+    assert run.summary()["status"] == "stopped"
+    record = dnntrain.resume(run.path, overrides=["training.max_time=1h"])
+    assert (record.status, [row["stage"] for row in run.metrics()]) == ("completed", [1, 1, 2])
+
+
+class Spoil(Hook):
+    """Spoils the output layer once, before anything is trained."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def on_fit_start(self, run: RunView, /) -> None:
+        if not self.done:
+            self.done = True
+            with torch.no_grad():
+                list(run.model.parameters())[-1].fill_(float("nan"))
+
+
+def test_a_retry_never_begins_with_other_layers_than_those_reused(tmp_path: Path) -> None:
+    source = dnntrain.train({**staged({"epochs": 1}), "name": "source"}, runs=tmp_path / "sources")
+    content = staged(
+        {"epochs": 2},
+        model={"reuse": {"from": str(source.path), "freeze": "all"}},
+        training={"on_divergence": {"retry": 2}},
+    )
+    kept = read_checkpoint(source.path / "checkpoints" / "best.pt", torch.device("cpu"))["model"]
+    watch = Watch()
+    dnntrain.train(content, runs=tmp_path / "whole", observers=[Spoil(), watch])
+    assert moved(kept, watch.weights[-1]) == {"output"}, "at first the start is known"
+    with pytest.raises(Interrupted):
+        dnntrain.train(content, runs=tmp_path / "runs", observers=[Stop("step end", 1)])
+    (path,) = (tmp_path / "runs").iterdir()
+    # The one checkpoint is the step before the divergence, and the start was not built again.
+    with pytest.raises(DivergedError):
+        dnntrain.resume(path, observers=[Spoil()])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -102,15 +103,22 @@ def targets(spec: Spec) -> str:
     return str(chosen(spec.loss).entry.traits["targets"])
 
 
-def standardizer(spec: Spec, data: Data) -> Standardize:
+def standardizer(spec: Spec, data: Data, *, saved: Mapping[str, Tensor] | None = None) -> Standardize:
     """Return what standardizes inputs: by the training part, or as for layers that were trained elsewhere.
 
     With `data.unlabeled` that is the training part as it is without a limit.
+
+    Args:
+        spec: a resolved experiment.
+        data: its data.
+        saved: the state that it had when training was left, so that the layers' source need not be read again.
 
     Raises:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
     """
     if spec.data.standardize == "pretrained":
+        if saved is not None:
+            return _scaled(saved["scale"], saved["shift"])
         known = None if spec.model.reuse is not None else moments(spec)
         return _as_reused(spec, data) if known is None else _by_moments(known, data)
     train = unlabeled(spec, data)
@@ -136,12 +144,17 @@ def _as_reused(spec: Spec, data: Data) -> Standardize:
     if scaling is None:
         message = "nobody knows how the inputs of the reused layers were standardized"
         raise SpecError([spec.problem("data.standardize", message, "write unit, channel, feature or none")])
-    made = Standardize()
-    made.scale, made.shift = scaling
+    made = _scaled(*scaling)
     if not _broadcasts(made.scale.shape, data.shape):
         form, own = (" x ".join(map(str, shape)) for shape in (made.scale.shape, data.shape))
         message = f"the inputs of the reused layers were standardized as samples of {form}, and these are of {own}"
         raise SpecError([spec.problem("data.standardize", message, "write channel or unit")])
+    return made
+
+
+def _scaled(scale: Tensor, shift: Tensor) -> Standardize:
+    made = Standardize()
+    made.scale, made.shift = scale, shift
     return made
 
 

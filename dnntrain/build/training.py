@@ -33,7 +33,14 @@ EVALUATION_BATCH: Final = 1024
 _TIME_LIMIT: Final = "training.max_time"
 
 
-def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = False) -> Built:
+def build(
+    spec: Spec,
+    data: Data,
+    placement: Placement,
+    *,
+    restored: bool = False,
+    scaling: Mapping[str, Tensor] | None = None,
+) -> Built:
     """Make everything that a trainer needs; of a training in stages, for the first one.
 
     Args:
@@ -41,6 +48,7 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
         data: its data.
         placement: where it will run.
         restored: whether the weights will come from a checkpoint, so that layers to be reused need not be read.
+        scaling: the state of what standardized the inputs when training was left, where that is known.
 
     Raises:
         SpecError: what is to be reused does not fit, or the file names layers that there are not.
@@ -50,7 +58,7 @@ def build(spec: Spec, data: Data, placement: Placement, *, restored: bool = Fals
     if spec.model.reuse is not None and not restored:
         take_over(spec, network, open_source(spec))
     model = laid_out(network, device).to(device)
-    prepare, resize = standardizer(spec, data).to(device), resizer(data.size)
+    prepare, resize = standardizer(spec, data, saved=scaling).to(device), resizer(data.size)
     x, y = tensors(data.arrays.x_train, data.parts.train.y, device)
     batches = Batches(
         examples_of(x, y, data.parts.train, prepare, device, resize),

@@ -13,6 +13,7 @@ Effect = Literal["goes on", "starts afresh", "impossible"]
 
 _ORDER: Final = ("batches", "tally")
 _JUDGEMENT: Final = ("best", "callbacks", "schedule")
+_STAGES: Final = "training.stages"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class _Rule:
 
 # The first rule that fits a key counts; what no rule names just takes effect from the next step on.
 _RULES: Final = (
+    _Rule(("model.reuse.freeze",), "starts afresh", ("optimizer",), "what the optimizer remembers"),
+    _Rule(
+        ("model.reuse.from", "model.reuse.keep", "model.reuse.names"),
+        "impossible",
+        what="layers were taken over when the run began",
+    ),
     _Rule(("model",), "impossible", what="the weights belong to another network"),
     _Rule(
         ("data.dataset", "data.classes", "data.validation", "data.limit", "data.resize", "data.standardize"),
@@ -76,17 +83,18 @@ _RULES: Final = (
 )
 
 
-def changes(old: Spec, new: Spec) -> list[Change]:
+def changes(old: Spec, new: Spec, *, stage: int = 0) -> list[Change]:
     """Return what differs between two resolved experiments, and what each difference means for going on.
 
     Args:
         old: what training began with.
         new: what it is to go on with.
+        stage: where training was left, from 1; 0 where it is not divided, or did not begin.
     """
     before, after = flatten(plain(old)), flatten(plain(new))
     before, after = _in_full(before, after), _in_full(after, before)
     keys = [key for key in [*before, *(key for key in after if key not in before)] if before.get(key) != after.get(key)]
-    found = [_change(key, before, after) for key in keys]
+    found = [_of_stage(key, before, after, stage) or _change(key, before, after) for key in keys]
     # With another optimizer its options are others as well: they are not news.
     replaced = {change.key.removesuffix(".name") for change in found if change.key.endswith(".name")}
     return [change for change in found if change.key.endswith(".name") or not _below(change.key, replaced)]
@@ -106,6 +114,34 @@ def _change(key: str, before: dict[str, Any], after: dict[str, Any]) -> Change:
     for rule in _RULES:
         if _below(key, rule.keys):
             return Change(key, old, new, rule.effect, rule.states, rule.what)
+    return Change(key, old, new, "goes on")
+
+
+def _of_stage(key: str, before: dict[str, Any], after: dict[str, Any], stage: int) -> Change | None:
+    """Return what a change of a stage means; None where the key is none of a stage.
+
+    Args:
+        key: dotted.
+        before: the experiment until now.
+        after: the experiment from now on.
+        stage: where training was left.
+    """
+    if not _below(key, (_STAGES,)):
+        return None
+    old, new = before.get(key), after.get(key)
+    number, _, option = key.removeprefix(f"{_STAGES}.").partition(".")
+    if key == _STAGES or not number.isdecimal():
+        return Change(key, old, new, "impossible", what="training has stages from its beginning, or not at all")
+    if int(number) >= stage:
+        return Change(key, old, new, "goes on")
+    if f"{_STAGES}.{number}.epochs" not in after:
+        return Change(key, old, new, "impossible", what="training has come to this stage already")
+    if option in ("freeze", "unfreeze") or option == "layer_decay" and int(number) == stage - 1:
+        return Change(key, old, new, "starts afresh", ("optimizer",), "what the optimizer remembers")
+    if int(number) < stage - 1:
+        return Change(key, old, new, "goes on", what="this stage is over")
+    if _below(option, ("schedule.name", "schedule.warmup")):
+        return Change(key, old, new, "starts afresh", ("schedule", "rates"), "the schedule's own state")
     return Change(key, old, new, "goes on")
 
 

@@ -183,8 +183,14 @@ def _checked(value: dict[str, Any], marks: dict[KeyPath, Marks], *, complete: bo
 
 
 def dump(spec: Spec) -> str:
-    """Write a spec as a file that reads back as an equal one."""
-    return yamltext.dump(plain(spec))
+    """Write a spec as a file that reads back as an equal one.
+
+    How many epochs the stages of a training come to is left out, so that it follows where a stage is changed.
+    """
+    content = plain(spec)
+    if spec.training.stages and spec.training.epochs == sum(stage.epochs for stage in spec.training.stages):
+        del content["training"]["epochs"]
+    return yamltext.dump(content)
 
 
 def without_sweep(spec: Spec) -> Spec:

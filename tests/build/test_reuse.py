@@ -175,17 +175,32 @@ def test_the_source_is_left_as_it_was_and_is_part_of_the_identity(runs: Path, tm
     assert RunDirectory(third.path).environment()["identity"] != one
 
 
+@pytest.mark.parametrize("standardize", ["channel", "auto"])
 def test_a_run_with_reused_layers_goes_on_and_loads_without_its_source(
-    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    standardize: str, runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(run_of(runs).path, source)
-    record = dnntrain.train(target(standardize="channel", **{"from": str(source)}), runs=tmp_path / "runs")
+    record = dnntrain.train(target(standardize=standardize, **{"from": str(source)}), runs=tmp_path / "runs")
     shutil.rmtree(source)
     assert dnntrain.evaluate(record.path)["test/accuracy"] > 0
     with caplog.at_level(logging.WARNING):
         longer = dnntrain.resume(record.path, overrides=["training.epochs=3"])
     assert longer.summary["epochs"] == 3
+
+
+def test_inputs_stay_standardized_as_they_were_when_the_source_changes(runs: Path, tmp_path: Path) -> None:
+    source = RunDirectory(Path(shutil.copytree(run_of(runs).path, tmp_path / "source")))
+    content = target(**{"from": str(source.path)})
+    record = dnntrain.train(content, runs=tmp_path / "runs")
+    before = read_best(RunDirectory(record.path)).prepare
+    changed = torch.load(source.checkpoint("best.pt"), weights_only=True)
+    changed["prepare"]["scale"] *= 2
+    torch.save(changed, source.checkpoint("best.pt"))
+    RunDirectory(record.path).checkpoint("best.pt").unlink()
+    dnntrain.resume(record.path, overrides=["training.epochs=3"])
+    after = read_best(RunDirectory(record.path)).prepare
+    assert torch.equal(before.scale, after.scale) and torch.equal(before.shift, after.shift)
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])

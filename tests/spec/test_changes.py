@@ -94,3 +94,42 @@ def test_a_time_limit_keeps_its_count_unless_it_is_new() -> None:
     assert [change.states for change in found("training.max_time=2h")] == [("training.max_time",)]
     longer = changes(resolved("training.max_time=1h"), resolved("training.max_time=2h"))
     assert [(change.effect, change.states) for change in longer] == [("goes on", ())]
+
+
+STAGED = """
+data: {dataset: digits}
+model: {architecture: {name: mlp, hidden: [8, 8, 8]}, reuse: {from: source, freeze: 1}}
+training:
+  stages: [{epochs: 2, freeze: reused, lr: 0.1}, {epochs: 2, unfreeze: 1}, {epochs: 2, unfreeze: all}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "stage", "effect", "states"),
+    [
+        ("training.stages.1.lr=0.3", 2, "goes on", ()),
+        ("training.stages.1.epochs=3", 2, "goes on", ()),
+        ("training.stages.1.unfreeze=2", 2, "starts afresh", ("optimizer",)),
+        ("training.stages.1.layer_decay=0.5", 2, "starts afresh", ("optimizer",)),
+        ("training.stages.1.schedule=cosine", 2, "starts afresh", ("schedule", "rates")),
+        ("training.stages.0.freeze=2", 2, "starts afresh", ("optimizer",)),
+        ("training.stages.0.layer_decay=0.5", 2, "goes on", ()),
+        ("training.stages.0.schedule=cosine", 2, "goes on", ()),
+        ("training.stages.2.unfreeze=2", 2, "goes on", ()),
+        ("training.stages.2.schedule=cosine", 2, "goes on", ()),
+        ("training.stages.1.unfreeze=2", 0, "goes on", ()),
+        ("training.stages=[]", 2, "impossible", ()),
+        ("training.stages=[{epochs: 2, freeze: reused, lr: 0.1}]", 1, "goes on", ()),
+        ("training.stages=[{epochs: 2, freeze: reused, lr: 0.1}]", 2, "impossible", ()),
+        ("model.reuse.freeze=2", 1, "starts afresh", ("optimizer",)),
+        ("model.reuse.keep=2", 1, "impossible", ()),
+        ("model.reuse=null", 1, "impossible", ()),
+    ],
+)
+def test_what_a_change_of_a_stage_means(override: str, stage: int, effect: str, states: tuple[str, ...]) -> None:
+    found = changes(spec.loads(STAGED), spec.loads(STAGED, overrides=[override]), stage=stage)
+    meanings = {(change.effect, change.states) for change in found if change.key != "training.epochs"}
+    if effect == "impossible":
+        assert (effect, states) in meanings
+    else:
+        assert meanings == {(effect, states)}

@@ -300,7 +300,7 @@ class _Training:
                 self._report(trainer.divergence)
             if self.test:
                 recorder.test = _measure_best(directory, trainer.built, self.spec, self.data)
-            summary = recorder.end(_status(fit), stop_reason=fit.stop_reason)
+            summary = recorder.end("stopped" if fit.stop_reason else "completed", stop_reason=fit.stop_reason)
         except KeyboardInterrupt as interrupted:
             with suppress(StoreError):
                 recorder.end("interrupted", stop_reason=str(interrupted) or "interrupted")
@@ -436,10 +436,6 @@ def _build(
     if test:
         build.part_of(spec, data, "test", built.train.examples.prepare, placement.device)
     return built, build.Pretraining(spec, data, placement, built) if spec.pretraining and saved is None else None
-
-
-def _status(fit: Fit) -> str:
-    return "stopped" if fit.stop_reason is not None else "completed"
 
 
 def _measure_best(directory: RunDirectory, built: Built, spec: Spec, data: Data) -> Row:

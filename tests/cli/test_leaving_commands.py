@@ -30,7 +30,8 @@ RED = "\x1b[31mred"
 
 
 def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, list(arguments), input=stdin)
+    # Wide enough for every line, whatever figures a training came to.
+    return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "120"})
 
 
 @pytest.fixture(scope="module")

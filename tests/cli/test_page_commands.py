@@ -63,16 +63,25 @@ def test_a_port_in_use_is_told(runs: Path) -> None:
 
 @pytest.mark.process
 def test_watch_serves_until_ctrl_c(runs: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "watch", str(runs), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-    assert found is not None
-    with urllib.request.urlopen(found[0] + "data", timeout=10) as answer:
-        assert len(json.load(answer)["runs"]) == 1
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    # A shell has what it starts in the background ignore Ctrl-C, and these tests may have been started there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "watch", str(runs), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert found is not None
+        with urllib.request.urlopen(found[0] + "data", timeout=60) as answer:
+            assert len(json.load(answer)["runs"]) == 1
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert (process.returncode, errors) == (0, "")
 
 

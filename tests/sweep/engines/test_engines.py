@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 import torch
+from warmprocesses import WARM
 
 import dnntrain
 from dnntrain import interruption, yamltext
 from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.store import RunDirectory
+from dnntrain.sweep.engines import local
 from dnntrain.sweep.engines import ray as rays
 from dnntrain.sweep.engines.base import Engine, Job, Outcome
 from dnntrain.sweep.engines.inline import Inline
@@ -62,6 +64,11 @@ def text(*, activation: Any = "relu", lr: float = 0.01, seed: int = 3) -> str:
             "optimizer": {"name": "adamw" if lr < 100 else "sgd", "lr": lr},
         }
     )
+
+
+def waiting(mark: Path) -> str:
+    """Return an experiment that waits in its middle."""
+    return text(activation={"name": "waiting_relu", "mark": str(mark)})
 
 
 class Cluster:
@@ -108,6 +115,14 @@ def clusters() -> Iterator[Cluster]:
 def cluster() -> Iterator[Cluster]:
     with clusters() as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> Iterator[None]:
+    """Have the processes of `local` forked from one that has imported everything; test_local starts them as it does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "_SPAWN", WARM)
+        yield
 
 
 class Bench:
@@ -291,11 +306,11 @@ def test_a_job_whose_process_dies_goes_on_from_its_checkpoint(
 
 
 @with_processes
-def test_closed_in_the_middle_a_job_is_left_where_it_goes_on(
+def test_closed_in_the_middle_a_job_goes_on_elsewhere_and_a_signal_is_heard_by_the_conductor_alone(
     kind: str, bench: Bench, whole: Callable[..., Path], tmp_path: Path
 ) -> None:
-    directory, mark = tmp_path / "runs" / "run", tmp_path / "mark"
-    experiment = text(activation={"name": "waiting_relu", "mark": str(mark)})
+    directory, mark, other = tmp_path / "runs" / "run", tmp_path / "mark", tmp_path / "other"
+    experiment = waiting(mark)
     engine = bench.engine(kind)
     engine.submit(Job(1, experiment, directory, plugins=PLUGINS))
     reach(engine, mark)
@@ -305,21 +320,14 @@ def test_closed_in_the_middle_a_job_is_left_where_it_goes_on(
     # Where it stood, which is between two checkpoints.
     assert read_checkpoint(run.checkpoint("last.pt"), torch.device("cpu"))["training"]["progress"]["step"] == STEP
     mark.with_suffix(".go").touch()
-    assert work(bench.engine(kind), Job(2, experiment, directory, plugins=PLUGINS))[2] == Outcome(2, "ended")
-    assert left(tmp_path / "runs") == ["run"]
-    assert other_figures(directory, whole(text())) == []
-
-
-@with_processes
-def test_a_signal_is_heard_by_the_conductor_alone(kind: str, bench: Bench, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    job = Job(1, text(activation={"name": "waiting_relu", "mark": str(mark)}), tmp_path / "run", plugins=PLUGINS)
     with interruption.listening():
         # Made in here, as a conductor does: Ray takes SIGTERM for itself when it connects.
-        bench.close()
         engine = bench.engine(kind)
-        engine.submit(job)
-        reach(engine, mark)
+        assert work(engine, Job(2, experiment, directory, plugins=PLUGINS))[2] == Outcome(2, "ended")
+        assert left(tmp_path / "runs") == ["run"]
+        assert other_figures(directory, whole(text())) == []
+        engine.submit(Job(3, waiting(other), tmp_path / "signalled", plugins=PLUGINS))
+        reach(engine, other)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="SIGTERM"):
             engine.wait(5.0)
@@ -333,51 +341,66 @@ def test_it_knows_its_slots_and_waits_for_nothing(engine: Engine) -> None:
 
 
 @needs_ray
-@pytest.mark.parametrize("home", [False, True], ids=["shared", "brought home"])
-def test_a_node_that_goes_takes_its_job_which_is_trained_on_the_other(
-    home: bool, bench: Bench, whole: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_node_that_goes_takes_its_jobs_which_are_trained_on_the_other(
+    bench: Bench, whole: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bench.close()
-    with clusters() as own, closing(Ray(own.address, home=home)) as engine:
-        assert engine.slots == 2
-        marks = [tmp_path / "mark1", tmp_path / "mark2"]
-        jobs = [
-            Job(
-                key,
-                text(activation={"name": "waiting_relu", "mark": str(mark)}),
-                tmp_path / "runs" / f"run{key}",
-                plugins=PLUGINS,
-            )
-            for key, mark in enumerate(marks)
-        ]
-        for job in jobs:
-            engine.submit(job)
-        for mark in marks:
-            reach(engine, mark)
+    # With these shares, each engine has one place on each of the two nodes.
+    with (
+        clusters() as own,
+        closing(Ray(own.address, cpus=0.6)) as sharing,
+        closing(Ray(own.address, workers=2, cpus=0.4, home=True)) as bringing,
+    ):
+        assert sharing.slots == 2
+        losing = [Losing(engine, tmp_path / name) for engine, name in ((sharing, "shared"), (bringing, "home"))]
+        for each in losing:
+            each.begin()
         own.drop_other()
+        for each in losing:
+            each.lose_one_and_end()
+    for each in losing:
+        for job in each.jobs:
+            assert other_figures(job.directory, whole(text())) == []
+        assert left(each.folder / "runs") == ["run0", "run1"]
+    assert capfd.readouterr().out == ""  # Ray would tell of the death there, in the middle of `--json`
+
+
+class Losing:
+    """An engine with two jobs, one of which is lost with its node."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine, self.folder = engine, folder
+        self.marks = [folder / "mark0", folder / "mark1"]
+        self.jobs = [
+            Job(key, waiting(mark), folder / "runs" / f"run{key}", plugins=PLUGINS)
+            for key, mark in enumerate(self.marks)
+        ]
+        folder.mkdir()
+
+    def begin(self) -> None:
+        for job in self.jobs:
+            self.engine.submit(job)
+        for mark in self.marks:
+            reach(self.engine, mark)
+
+    def lose_one_and_end(self) -> None:
         told: list[Outcome] = []
         deadline = time.monotonic() + PATIENCE_S
         while not told and time.monotonic() < deadline:
-            told = engine.wait(1.0)
+            told = self.engine.wait(1.0)
         (lost,) = told
         assert lost.ending == "crashed" and "\n" not in lost.message
         assert lost.message.startswith("its place in the Ray cluster was lost: ")
-        for mark in marks:
+        for mark in self.marks:
             mark.with_suffix(".go").touch()
-        kept = {1 - lost.key: None}
-        while kept and time.monotonic() < deadline:
-            for outcome in engine.wait(1.0):
-                assert outcome == Outcome(outcome.key, "ended")
-                del kept[outcome.key]
+        while not (told := self.engine.wait(1.0)):
+            assert time.monotonic() < deadline
+        assert told == [Outcome(1 - lost.key, "ended")]
         for _ in range(3):  # as a conductor does: a node may be chosen before it is known to be gone
-            ending = work(engine, jobs[lost.key])[lost.key].ending
+            ending = work(self.engine, self.jobs[lost.key])[lost.key].ending
             if ending == "ended":
                 break
         assert ending == "ended"
-    for job in jobs:
-        assert other_figures(job.directory, whole(text())) == []
-    assert left(tmp_path / "runs") == ["run0", "run1"]
-    assert capfd.readouterr().out == ""  # Ray would tell of the death there, in the middle of `--json`
 
 
 @needs_ray
@@ -456,9 +479,8 @@ def test_it_says_nothing_and_leaves_nothing(
     with closing(Ray(address, home=True)) as engine:
         experiment = text(activation={"name": "dying", "mark": str(tmp_path / "mark")})
         assert engine.wait(0.1) == []
-        job = Job(1, experiment, tmp_path / "runs" / "run", plugins=PLUGINS)
-        assert work(engine, job)[1].ending == "crashed"
-        assert work(engine, job)[1].ending == "ended"
+        assert work(engine, Job(1, text(), tmp_path / "runs" / "good"))[1].ending == "ended"
+        assert work(engine, Job(2, experiment, tmp_path / "runs" / "bad", plugins=PLUGINS))[2].ending == "crashed"
         assert signal.getsignal(signal.SIGTERM) == handler
     assert capfd.readouterr() == ("", "")
     assert not list(cluster.folder.glob("*/dnntrain-*"))

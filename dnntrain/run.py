@@ -188,9 +188,7 @@ def resume(
         here = pinned(spec, environment)
         placement = place(here)
         saved = latest(directory, placement.device)
-        found = changes(
-            began_with(directory, saved), spec, stage=0 if saved is None else stage_of(saved[0]["training"])
-        )
+        found = changes(began_with(directory, saved), spec, stage=stage_of(saved[0]["training"]) if saved else 0)
         refuse_impossible(found)
         _refuse_other_data(directory, environment, data)
         with settings(here, placement):

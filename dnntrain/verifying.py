@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from typing_extensions import override
 
+from dnntrain import build
 from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.run import RunRecord, resume, train
@@ -54,7 +55,7 @@ class Verdict:
         return next(iter([*self.restored, *self.ended]), None)
 
 
-def verify_resume(spec: Spec, /, *, stops: Sequence[int] | None = None) -> Verdict:
+def verify_resume(spec: Spec, /, *, stops: Sequence[int] | None = None, runs: str | Path = "runs") -> Verdict:
     """Train an experiment whole and in pieces, and compare everything but times.
 
     Args:
@@ -62,10 +63,13 @@ def verify_resume(spec: Spec, /, *, stops: Sequence[int] | None = None) -> Verdi
         stops: the optimizer steps after which training is stopped, those of pretraining counted first; unless given:
             once in each pretraining, and of training early in the first epoch, twice in the second, after the last
             batch of an epoch, and in the last epoch.
+        runs: the folder in which a run whose layers are reused is looked for by its name.
 
     Raises:
+        SpecError: there is no such run.
         UsageError: a stop lies beyond the end.
     """
+    spec = build.locate(spec, Path(runs))
     with tempfile.TemporaryDirectory(prefix="dnntrain-verify-") as folder:
         shape = _Shape()
         whole = train(spec, runs=Path(folder) / "whole", observers=[shape])

@@ -350,7 +350,8 @@ def test_stages_that_cannot_be_are_told_before_anything_trains(
 
 def test_reuse_and_stages_go_on_exactly(tmp_path: Path) -> None:
     source = dnntrain.train({**staged({"epochs": 1}), "name": "source"}, runs=tmp_path)
-    reuse = {"reuse": {"from": str(source.path), "freeze": "all"}}
+    assert source.path.parent == tmp_path
+    reuse = {"reuse": {"from": "source", "freeze": "all"}}
     content = staged({"epochs": 1}, {"epochs": 2, "unfreeze": "all", "lr": 0.01}, model=reuse)
-    verdict = verify_resume(spec.loads(yamltext.dump(content)), stops=[2, 4, 5, 8])
+    verdict = verify_resume(spec.loads(yamltext.dump(content)), stops=[2, 4, 5, 8], runs=tmp_path)
     assert verdict.identical, verdict.first

@@ -6,7 +6,7 @@ from dnntrain.build.data import Data, open_data, outputs, part_of, resizer, size
 from dnntrain.build.model import build_model, laid_out
 from dnntrain.build.pretraining import Named, Pretraining
 from dnntrain.build.resolving import resolve
-from dnntrain.build.reuse import digest, reused_layers
+from dnntrain.build.reuse import digest, locate, reused_layers
 from dnntrain.build.staging import Stage, freeze
 from dnntrain.build.training import at_stage, build, loss_and_metrics, stages
 
@@ -21,6 +21,7 @@ __all__ = [
     "digest",
     "freeze",
     "laid_out",
+    "locate",
     "loss_and_metrics",
     "open_data",
     "outputs",

@@ -28,7 +28,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 27
+CASES = 23
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys

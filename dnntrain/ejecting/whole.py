@@ -259,7 +259,7 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
         react=lines(react, 3),
         end=lines([_TEST.strip()], 1) if facts.test else "",
     )
-    script.define("\n".join(line for line in made.splitlines() if line.strip()))
+    script.define(made)
 
 
 def _draws(spec: Spec) -> bool:
@@ -314,4 +314,4 @@ def _define_patience(script: Script, waiting: list[Any], better: str, worst: str
         better=better,
         worst=worst,
     )
-    script.define("\n".join(line for line in made.splitlines() if line.strip() or not line))
+    script.define(made)

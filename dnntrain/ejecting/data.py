@@ -185,7 +185,7 @@ DATASETS: Final[dict[str, Callable[[Script, Spec, Data, bool], tuple[str, str]]]
 
 _LOAD: Final = '''
 def load() -> list[tuple[Tensor, Tensor]]:
-    """Return inputs and targets of the $parts part."""
+    """Return inputs and targets of the $parts."""
 $body
 '''
 
@@ -220,7 +220,7 @@ def define_data(script: Script, spec: Spec, data: Data, *, test: bool) -> None:
         names.append("test")
     made.append(f"parts = [{', '.join(parts)}]")
     made.append("return [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in parts]")
-    script.define(fill(_LOAD, parts=listed(names).replace(" and ", " and the "), body=lines(made, 1)))
+    script.define(fill(_LOAD, parts=f"{listed(names)} part{'s' if len(names) > 1 else ''}", body=lines(made, 1)))
     _define_standardize(script, spec, data)
 
 

@@ -61,7 +61,7 @@ def eject(
             f"the data is not what {directory.name} was trained on, so that no script could repeat it; bring it back, "
             f"or train on what is there: dnntrain run {directory.path / directory.SPEC}"
         )
-    facts = Facts(run=directory.name, threads=int(environment["threads"]), test=summary.get("test") is not None)
+    facts = Facts(directory.name, threads=environment["threads"], test=summary.get("test") is not None)
     text = script_of(spec, data, facts)
     write_atomic(path, lambda file: file.write(text.encode()))
     return Ejected(path, directory.name, text.count("\n"))
@@ -85,10 +85,12 @@ def _unlike(
         found.append(f"a run on {environment.get('device')}: only those on the CPU are repeated to the last bit")
     elif environment.get("precision") != "fp32":
         found.append(f"training.precision: {environment.get('precision')}")
+    if not isinstance(environment.get("threads"), int):
+        found.append("a run that does not say how many threads it had")
     if environment.get("step_strategy", {}).get("compiled"):
         found.append("training.compile: true")
     if any(each.get("identity") != environment.get("identity") for each in environment.get("resumed", [])):
-        found.append("an experiment that was changed while it was trained, by resume --set")
+        found.append("an experiment that was changed while it was trained, or went on under other versions")
     if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
         found.append("a training that diverged and went back")
     if "time limit" in str(summary.get("stop_reason")):

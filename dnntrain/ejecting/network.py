@@ -246,4 +246,4 @@ def _define_convolution(script: Script, writer: _Writer, options: Any) -> None:
         given=", bias=False" if fixed else ", bias=bias" if bias else "",
         biases="" if fixed else f"if bias:\n        {zeros}" if bias else zeros,
     )
-    script.define("\n".join(line for line in made.splitlines() if line.strip()))
+    script.define(made)

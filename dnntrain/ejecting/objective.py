@@ -118,7 +118,7 @@ def _accuracy(script: Script, options: Any, binary: bool, classes: int) -> _Metr
 
 
 def _top_k(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
-    script.define(_compact(_TOP_K, logits=_LOGITS if binary else ""))
+    script.define(fill(_TOP_K, logits=_LOGITS if binary else ""))
     return _Metric("0", call("among_largest", *_CODE, options.k), "{sum} / self.count")
 
 
@@ -221,7 +221,7 @@ def gaps(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def _calibration(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
-    script.define(_compact(_GAPS, bins=options.bins, logits=_LOGITS if binary else ""))
+    script.define(fill(_GAPS, bins=options.bins, logits=_LOGITS if binary else ""))
     return _Metric("0.0", call("gaps", *_CODE), "{sum}.abs().sum().item() / self.count", "gaps")
 
 
@@ -331,7 +331,7 @@ def define_objective(script: Script, spec: Spec, data: Data) -> bool:
         "add": lines([f"self.{metric.name or name} += {metric.add}" for name, metric in measured], pad),
         "values": lines([f'f"{{part}}/{name}": {_value(name, metric)},' for name, metric in measured], 3),
     }
-    script.define(_without_blanks(fill(_WAITING if waiting else _COUNTED, **pieces)))
+    script.define(fill(_WAITING if waiting else _COUNTED, **pieces))
     return waiting
 
 
@@ -342,7 +342,7 @@ def _value(name: str, metric: _Metric) -> str:
 def define_evaluation(script: Script, *, waiting: bool) -> None:
     """Define `evaluate`."""
     measure = f"        figures.measure(at_least={EVALUATED_AT_ONCE})" if waiting else ""
-    script.define(_compact(_EVALUATE, size=EVALUATION_BATCH, measure=measure))
+    script.define(fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure))
 
 
 def waits(spec: Spec) -> bool:
@@ -364,17 +364,3 @@ def _measured(script: Script, spec: Spec, data: Data) -> list[tuple[str, _Metric
     # As a mapping: of two metrics of one name, the later one counts.
     found = {each.name: METRICS[each.name](script, each.options, binary, classes) for each in _scalars(spec)}
     return list(found.items())
-
-
-def _compact(template: str, **values: Any) -> str:
-    """Fill the template of a function, without the lines that are empty then."""
-    return "\n".join(line for line in fill(template, **values).splitlines() if line.strip())
-
-
-def _without_blanks(text: str) -> str:
-    """Take away the lines that are left empty within a function where there are no metrics."""
-    kept: list[str] = []
-    for line in text.splitlines():
-        if line.strip() or (kept and kept[-1].strip()):
-            kept.append(line)
-    return "\n".join(kept).replace("\n\n        }", "\n        }")

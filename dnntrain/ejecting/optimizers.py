@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dnntrain.ejecting.schedules import Rates
-from dnntrain.ejecting.script import Code, Script, call, differing, fill, written
+from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
 from dnntrain.parts.optimizers.radam import TRUSTED
 from dnntrain.spec import Spec
 
@@ -157,8 +157,7 @@ p.add_(velocity, alpha=-group["lr"])
 
 
 def _optimizer(name: str, about: str, body: str) -> str:
-    kept = "\n".join(f"        {line}" for line in body.splitlines() if line.strip())
-    return fill(_OPTIMIZER, name=name, about=about, body=kept)
+    return fill(_OPTIMIZER, name=name, about=about, body=lines(body.splitlines(), 2))
 
 
 def _made(name: str, defaults: dict[str, Any]) -> str:

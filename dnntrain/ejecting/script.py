@@ -110,8 +110,14 @@ def quoted(text: str) -> str:
 
 
 def fill(template: str, **values: Any) -> str:
-    """Put values where a template says `$name`, and take away its indentation."""
-    return Template(dedent(template).strip("\n")).substitute({k: str(v) for k, v in values.items()})
+    """Put values where a template says `$name`, and take away its indentation.
+
+    A line that is nothing but a name whose value is empty is left out.
+    """
+    told = {name: str(value) for name, value in values.items()}
+    empty = {f"${name}" for name, value in told.items() if not value}
+    kept = [line for line in dedent(template).strip("\n").splitlines() if line.strip() not in empty]
+    return Template("\n".join(kept)).substitute(told)
 
 
 def lines(pieces: Iterable[str], depth: int = 0) -> str:

@@ -96,17 +96,20 @@ $row
 _STEP: Final = '''
     def step(self, batch: Tensor, figures: Figures) -> $returned:
         """Take one step on a batch; return $what."""
+$rates
         self.network.zero_grad()
         y = self.y[batch]
         outputs = self.network(self.standardize(self.x[batch]))
         loss = loss_of(outputs, y)
         loss.backward()
         figures.add(outputs.detach(), y, loss.item())
+$rest
 '''
 
 _ACCUMULATED: Final = '''
     def step(self, batches: list[Tensor], figures: Figures) -> $returned:
         """Take one step on some batches as if they were one; return $what."""
+$rates
         self.network.zero_grad()
         total = sum(map(len, batches))
         for batch in batches:
@@ -115,6 +118,7 @@ _ACCUMULATED: Final = '''
             loss = loss_of(outputs, y)
             (loss * (len(y) / total)).backward()
             figures.add(outputs.detach(), y, loss.item())
+$rest
 '''
 
 _REST: Final = """
@@ -159,7 +163,7 @@ def define_training(script: Script, setting: Setting) -> None:
         row=lines(_row(setting, penalized=bool(penalties)), 3),
     )
     step = _step(setting, penalized=bool(penalties), noisy=bool(noises), constrained=bool(constraints))
-    script.define("\n\n".join([made, lines([step], 1), *methods]))
+    script.define("\n\n".join([made, step, *methods]))
 
 
 def _joins(setting: Setting) -> bool:
@@ -224,14 +228,13 @@ def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) 
     returned = "norm.item(), penalty" if penalized else "norm.item()"
     rest = fill(_REST, clip=clipping, constrain="self.constrain()" if constrained else "", returned=returned)
     before = ["penalty = self.penalize()" if penalized else "", "self.shake()" if noisy else ""]
-    made = fill(
+    return fill(
         _ACCUMULATED if spec.training.accumulate > 1 else _STEP,
         returned="tuple[float, float]" if penalized else "float",
         what="the gradient's norm and the penalty" if penalized else "the gradient's norm",
+        rates=lines(_set_rates(setting), 2),
+        rest=lines([*before, rest], 2),
     )
-    head, first, body = made.partition("    self.network.zero_grad()\n")
-    after = lines([*before, *(line for line in rest.splitlines() if line.strip())], 1)
-    return f"{head}{_set_rates(setting)}{first}{body}\n{after}"
 
 
 _CLIPPING: Final = {
@@ -245,17 +248,17 @@ for part in self.gradient.split([p.numel() for p in self.parameters]):
 }
 
 
-def _set_rates(setting: Setting) -> str:
+def _set_rates(setting: Setting) -> list[str]:
     """Return the lines that set the rates of a step."""
     if not setting.rates.changes and not setting.rates.reacts:
-        return ""
+        return []
     inside = [f'group["lr"] = {_rate(setting, "self.steps")}']
     options: Any = setting.spec.optimizer.options
     if setting.rates.momentum and hasattr(options, "betas"):
         inside.append(f'group["betas"] = (momentum(self.steps), {options.betas[1]!r})')
     elif setting.rates.momentum:
         inside.append('group["momentum"] = momentum(self.steps)')
-    return lines(["for group in self.optimizer.param_groups:", lines(inside, 1)], 1) + "\n"
+    return ["for group in self.optimizer.param_groups:", lines(inside, 1)]
 
 
 _NORMS: Final = '''

@@ -148,11 +148,12 @@ def _about(spec: Spec, facts: Facts) -> str:
     needs += ["scikit-learn"] if dataset in ("digits", "diabetes") else []
     needs += ["torchvision"] if dataset in ("cifar10", "cifar100") else []
     architecture = {"mlp": "A multilayer perceptron", "cnn": "A convolutional network"}[spec.model.architecture.name]
+    if dataset == "npz":
+        dataset = _word(vars(spec.data.dataset.options)["path"].name)
     values = {
         "title": f"{architecture} on {dataset}",
         "version": metadata.version("dnntrain"),
-        # Part of a docstring: nothing in a name may end it.
-        "run": re.sub(r"[^\w.-]", "_", facts.run),
+        "run": _word(facts.run),
         "folder": f"{spec.name}_ejected",
         "needs": listed(needs),
         "python": platform.python_version(),
@@ -161,6 +162,11 @@ def _about(spec: Spec, facts: Facts) -> str:
     }
     filled = [Template(each).substitute(values) for each in _ABOUT]
     return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled) + "\n"
+
+
+def _word(name: str) -> str:
+    """Return a name for a docstring, which nothing in it may end."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 _PATIENCE: Final = '''
@@ -253,7 +259,7 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
         react=lines(react, 3),
         end=lines([_TEST.strip()], 1) if facts.test else "",
     )
-    script.define("\n".join(line for line in made.splitlines() if line.strip()))
+    script.define(made)
 
 
 def _draws(spec: Spec) -> bool:
@@ -308,4 +314,4 @@ def _define_patience(script: Script, waiting: list[Any], better: str, worst: str
         better=better,
         worst=worst,
     )
-    script.define("\n".join(line for line in made.splitlines() if line.strip() or not line))
+    script.define(made)

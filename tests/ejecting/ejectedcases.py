@@ -222,11 +222,24 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     }
 
 
+def names_of(value: Any, key: str = "") -> set[tuple[str, str]]:
+    """Return the names of parts in a case, each with the key that it stands under."""
+    if isinstance(value, str):
+        return {(key, value)}
+    if isinstance(value, dict) and "name" in value:
+        return {(key, value["name"])}
+    items = value.items() if isinstance(value, dict) else ((key, each) for each in value or ())
+    found = ((name.removeprefix("output_"), each) for name, each in items if isinstance(each, str | dict | list))
+    return set().union(*(names_of(each, name) for name, each in found))
+
+
 def covering(datasets: list[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
-    """Return so many cases: each time, of some drawn at random, the one with most that is new."""
-    draw, seen, cases = random.Random(1), set[tuple[str, str]](), []
+    """Return so many cases: each time, of some drawn at random, the one with most that is new, parts above all."""
+    draw, seen, names, cases = random.Random(1), set[tuple[str, str]](), set[tuple[str, str]](), []
     for _ in range(most):
-        case = max((drawn(draw, datasets) for _ in range(300)), key=lambda each: len(traits_of(each) - seen))
+        drawn_now = [drawn(draw, datasets) for _ in range(300)]
+        case = max(drawn_now, key=lambda each: 3 * len(names_of(each) - names) + len(traits_of(each) - seen))
         seen |= traits_of(case)
+        names |= names_of(case)
         cases.append(case)
     return cases

@@ -58,6 +58,24 @@ def many_values(folder: Path) -> dict[str, Any]:
     }
 
 
+def many_samples(folder: Path) -> dict[str, Any]:
+    """Return an experiment with so many batches that metrics are summed up several times in an epoch."""
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=(9500, 3)), draw.normal(size=9500)
+    np.savez(folder / "samples.npz", x_train=x, y_train=y, x_test=x[:9000] + 1, y_test=y[:9000])
+    return {
+        "data": {
+            "dataset": {"name": "npz", "path": str(folder / "samples.npz")},
+            "validation": {"size": 9000},
+            "limit": 150,
+            "batch_size": 1,
+        },
+        "model": {"architecture": {"name": "mlp", "hidden": [3]}},
+        "metrics": ["mae", "mse", "r2"],
+        "training": {"epochs": 1, "threads": 1, "device": "cpu", "accumulate": 3},
+    }
+
+
 def _write_idx(folder: Path) -> None:
     folder.mkdir(parents=True)
     draw = np.random.default_rng(2)

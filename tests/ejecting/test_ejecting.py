@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from ejectedcases import covering
-from ejecteddata import datasets, many_values
+from ejecteddata import datasets, many_samples, many_values
 from typer.testing import CliRunner
 
 import dnntrain
@@ -28,7 +28,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 27
+CASES = 19
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -78,7 +78,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
-        cases = [*covering(datasets(folder), most=CASES), many_values(folder)]
+        cases = [*covering(datasets(folder), most=CASES), many_values(folder), many_samples(folder)]
         for number, case in enumerate(cases):
             record = dnntrain.train(case, runs=folder / "runs", test=number % 2 == 0)
             script = folder / f"case{number}.py"
@@ -217,8 +217,9 @@ def test_a_run_that_a_cpu_would_not_repeat_is_refused(copied: RunDirectory) -> N
     assert "changed while it was trained" in told(copied, step_strategy={}, resumed=[{"identity": "another"}])
     copied.write_summary({**copied.summary(), "stop_reason": "time limit of 3 s"})
     assert "training.max_time" in told(copied, resumed=[])
+    assert "how many threads" in told(copied, threads=None)
     copied.write_summary({**copied.summary(), "stop_reason": None})
-    assert "the data is not what" in told(copied, data={"fingerprint": "another"})
+    assert "the data is not what" in told(copied, threads=1, data={"fingerprint": "another"})
 
 
 def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:

@@ -23,6 +23,7 @@ from dnntrain.parts.losses import losses
 from dnntrain.parts.metrics import metrics
 from dnntrain.parts.normalizations import normalizations
 from dnntrain.parts.optimizers import optimizers
+from dnntrain.parts.pretraining import pretrainings
 from dnntrain.parts.regularizers import regularizers
 from dnntrain.parts.schedules import schedules
 from dnntrain.registry import plain
@@ -51,8 +52,9 @@ def test_there_are_configs() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_shipped_config_runs(path: Path, small_pictures: Path, tmp_path: Path) -> None:
-    overrides = ["training.epochs=1"]
-    if spec.load(path).data.dataset.name != "digits":
+    made = spec.load(path)
+    overrides = ["training.epochs=1", *(["pretraining.epochs=1"] if made.pretraining else [])]
+    if made.data.dataset.name != "digits":
         overrides += [f"data.dataset={{name: npz, path: {small_pictures}}}", "data.validation.fraction=0.2"]
     made = spec.load(path, overrides)
     if made.model.reuse is not None:
@@ -80,7 +82,7 @@ def test_every_architecture_is_in_a_file_and_two_parts_of_every_other_family() -
     }
     for family in (activations, augmentations, averages, callbacks, dropouts, initializers, losses, metrics):
         assert len(written & set(family.names())) > 1, family.name
-    for family in (normalizations, optimizers, regularizers, schedules):
+    for family in (normalizations, optimizers, pretrainings, regularizers, schedules):
         assert len(written & set(family.names())) > 1, family.name
 
 
@@ -108,6 +110,8 @@ GROUPS: dict[str, tuple[str, Callable[[spec.Spec], object]]] = {
     "recurrent nets": ("digits_gru", lambda made: made.model.architecture.name == "gru"),
     "transformers": ("digits_vit", lambda made: made.model.architecture.name == "vit"),
     "transfer": ("transfer_fashion_b", lambda made: made.model.reuse and len(made.training.stages) > 1),
+    "pretraining": ("mnist_autoencoder", lambda made: made.pretraining[0].name == "denoising_autoencoder"),
+    "pretraining by layers": ("digits_rbm", lambda made: made.pretraining[0].name == "rbm"),
     "vanishing gradients": ("digits_sigmoid", lambda made: made.model.activation.name == "sigmoid"),
 }
 

@@ -331,6 +331,11 @@ def _weight_decay(spec: Spec) -> Settings:
     return {"optimizer.weight_decay": 0.0} if getattr(spec.optimizer.options, "weight_decay", 0.0) else {}
 
 
+def _pretraining(spec: Spec) -> Settings:
+    # The statistics of standardizing stay those of the same samples.
+    return {"pretraining": "none", "data.unlabeled": spec.data.unlabeled is not False} if spec.pretraining else {}
+
+
 TECHNIQUES: Final = (
     Technique("activation", _activation),
     Technique("initializer", _initializer),
@@ -341,6 +346,7 @@ TECHNIQUES: Final = (
     Technique("schedule", lambda spec: {} if spec.schedule.name == "constant" else {"schedule": "constant"}),
     Technique("clipping", lambda spec: {} if spec.training.clip is None else {"training.clip": None}),
     Technique("augmentation", lambda spec: {"data.augment": "none"} if spec.data.augment else {}),
+    Technique("pretraining", _pretraining),
     Technique("averaging", lambda spec: {} if spec.training.average is None else {"training.average": None}),
 )
 """The activation becomes relu, or what is usual in an architecture with a custom of its own (tanh in recurrent ones,

@@ -7,6 +7,7 @@ has threads there.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -54,7 +55,7 @@ class Command:
     Args:
         arguments: of the command; or a function to be called instead.
         folder: where it works.
-        output: what it writes to, both words and errors; else `stdout` is a pipe, and `said` returns the errors.
+        output: what it writes to, errors too; unless given, `stdout` is a pipe, and `errors` returns the errors.
         environment: more of it than ours.
     """
 
@@ -75,6 +76,7 @@ class Command:
             daemon=False,
         )
         self._process.start()
+        atexit.register(self._end)  # before multiprocessing would wait for one that a failed test left behind
         os.close(theirs)
         self.stdout: IO[str] = os.fdopen(ours)
         assert self._process.pid is not None
@@ -97,15 +99,18 @@ class Command:
             self._process.join(timeout)
             assert self.returncode is not None, f"still running: {self.errors()}"
         finally:
-            if self.returncode is None:
-                self.send_signal(signal.SIGKILL, to_all=True)
-                self._process.join()
+            self._end()
             if not self.stdout.closed:
                 said = self.stdout.read()
                 self.stdout.close()
         errors = self.errors()
         self._errors.close()
         return said, errors
+
+    def _end(self) -> None:
+        if self.returncode is None:
+            self.send_signal(signal.SIGKILL, to_all=True)
+            self._process.join()
 
     def errors(self) -> str:
         """Return what it wrote to stderr by now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from madeupruns import make_run
+from warmprocesses import Command
 
 from dnntrain.compare.serve import PageServer
 from dnntrain.compare.watching import Watched
@@ -126,12 +128,11 @@ def test_epochs_of_a_real_training_are_shown_within_seconds(opened: Opened, tmp_
     watching = subprocess.Popen(
         [*COMMAND, "watch", str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
     )
-    training = subprocess.Popen(
-        [*COMMAND, "run", str(ROOT / "configs" / "digits_mlp.yaml"), "--epochs", "12", "--runs-dir", str(runs), "-q"]
+    training = Command(
+        ["run", str(ROOT / "configs" / "digits_mlp.yaml"), "--epochs", "12", "--runs-dir", str(runs), "-q"]
         + ["--set", "data.batch_size=2", "--set", "callbacks=[]"],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-        env=environment,
+        tmp_path,
+        environment=environment,
     )
     try:
         assert watching.stdout is not None
@@ -139,21 +140,22 @@ def test_epochs_of_a_real_training_are_shown_within_seconds(opened: Opened, tmp_
         page = opened(url, offline=False)
         delays = followed(page, runs, training)
     finally:
-        for process in (training, watching):
-            process.terminate()
-            process.communicate()
+        training.send_signal(signal.SIGKILL)
+        training.communicate()
+        watching.terminate()
+        watching.communicate()
     assert len(delays) >= 3
     # Two seconds are promised, and the poll takes one of them; a machine that is busy with other tests gets more.
     print("seconds from written to shown:", [round(delay, 2) for delay in delays])
     assert sorted(delays)[len(delays) // 2] < 2.5
 
 
-def followed(page: Any, runs: Path, training: subprocess.Popen[Any]) -> list[float]:
+def followed(page: Any, runs: Path, training: Command) -> list[float]:
     """Return for each epoch how long after it was written the page showed it."""
     written: dict[int, float] = {}
     shown: dict[int, float] = {}
     deadline = time.monotonic() + 90
-    while len(shown) < 5 and time.monotonic() < deadline and training.poll() is None:
+    while len(shown) < 5 and time.monotonic() < deadline and training.returncode is None:
         for path in runs.glob("*/metrics.jsonl"):
             for epoch in range(1, path.read_bytes().count(b"\n") + 1):
                 written.setdefault(epoch, time.monotonic())

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
+from warmprocesses import WARM
 
 from dnntrain.sweep.board import Board, Stretch
 from dnntrain.sweep.leases import Owner
 from dnntrain.sweep.storage import open_storage
 
-SPAWN = multiprocessing.get_context("spawn")
 RATE = {"lr": FloatDistribution(0.0, 1.0)}
 ME = Owner("here", "0", 1, "0")
 ANOTHER = Owner("there", "0", 2, "0")
@@ -218,8 +217,8 @@ def test_several_processes_claim_at_once_and_none_gets_what_another_has(
         board.add_ticket(Stretch(0, number // 2, 0))
     pipes = []
     for _ in range(3):
-        ours, theirs = SPAWN.Pipe()
-        SPAWN.Process(target=_claim_all, args=(kind, tmp_path, theirs), daemon=True).start()
+        ours, theirs = WARM.Pipe()
+        WARM.Process(target=_claim_all, args=(kind, tmp_path, theirs), daemon=True).start()
         theirs.close()
         pipes.append(ours)
     for word in ("ready", "one"):

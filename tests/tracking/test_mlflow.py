@@ -264,8 +264,9 @@ def test_nothing_is_trained_where_the_server_does_not_answer(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(empty_database: Path, tmp_path: Path) -> Iterator[str]:
     """Run a real server on a port of its own."""
+    shutil.copy(empty_database, tmp_path / "server.db")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -287,7 +288,12 @@ def server(tmp_path: Path) -> Iterator[str]:
         stdout=words,
         stderr=words,
         start_new_session=True,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        env={
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes of its own for what is not tried here
+        },
     )
     try:
         for _ in range(300):

@@ -122,6 +122,11 @@ def test_outputs_are_those_of_the_layers_in_any_order() -> None:
     assert [len(x) for x, _ in made.slices(6)] == [6, 5]
 
 
+def test_outputs_have_the_number_format_of_the_pass() -> None:
+    made = Features.of(part(), nn.Sequential(nn.Linear(3, 4)), batch_size=4, precision="bf16")
+    assert made.outputs.dtype is torch.bfloat16 and made.size_of(torch.randn(2, 3)) == 8
+
+
 def test_an_interruption_while_outputs_are_computed_takes_no_batch_away(monkeypatch: pytest.MonkeyPatch) -> None:
     lower, examples = nn.Linear(3, 4), part()
 

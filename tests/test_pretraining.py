@@ -13,6 +13,7 @@ import torch
 import dnntrain
 from dnntrain import build, spec, yamltext
 from dnntrain.checkpoints import read_best, read_checkpoint
+from dnntrain.cli.live import display
 from dnntrain.errors import DivergedError, Interrupted, SpecError, StoreError, UsageError
 from dnntrain.parts.pretraining import pretrainings
 from dnntrain.placement import place
@@ -123,6 +124,25 @@ def test_training_begins_with_the_best_weights_of_what_was_pretrained_last(tmp_p
     assert not torch.equal(read_best(first).model["dense1.weight"], best.model["dense1.weight"])
     assert (first.summary()["status"], first.summary()["epochs"]) == ("completed", 2)
     assert {"train/accuracy", "valid/accuracy"} <= set(rows[0]) and "train/accuracy" not in first.metrics()[0]
+
+
+def test_the_best_epoch_counts_and_not_the_last(tmp_path: Path) -> None:
+    watch = Watch()
+    run = train(content({**AUTOENCODER, "epochs": 8, "lr": 0.3}), tmp_path, watch)
+    inner = run.pretraining("1-autoencoder")
+    best = read_best(inner)
+    assert best.epoch < 8, "an example of one that gets worse again"
+    assert torch.equal(watch.first["dense1.weight"], best.model["dense1.weight"])
+    run = train(content({"name": "gan", "epochs": 3, "batch_size": 256, "lr": 0.3}), tmp_path, watch)
+    assert read_best(run.pretraining("1-gan")).epoch == 3, "whose loss says nothing"
+
+
+def test_epochs_of_pretraining_are_told_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with display(silent=False) as observers:
+        train(content(AUTOENCODER), tmp_path, *observers)
+    lines = capsys.readouterr().out.splitlines()
+    starts = [line.split("train:")[0].rstrip(" *") for line in lines]
+    assert starts == ["1-autoencoder: epoch 1/2", "1-autoencoder: epoch 2/2", "epoch 1/2", "epoch 2/2"]
 
 
 def test_the_output_and_the_noise_of_training_are_as_without_pretraining(tmp_path: Path) -> None:
@@ -305,9 +325,9 @@ def test_every_part_survives_a_stop_in_the_middle_of_each_task(entry: Entry) -> 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("entry", list(pretrainings), ids=lambda entry: entry.name)
 def test_every_part_learns_in_every_precision(entry: Entry, precision: str) -> None:
-    pretraining, _ = prepared(
-        {**made(entry, epochs=1, batch_size=60), "training": {"epochs": 1, "precision": precision}}
-    )
+    tree = {**made(entry, epochs=1, batch_size=60), "training": {"epochs": 1, "precision": precision}}
+    tree["model"]["normalization"] = "none" if entry.name == "rbm" else "batch"
+    pretraining, _ = prepared(tree)
     for each in pretraining.tasks:
         built = pretraining.build(each)
         before = copied(built.model.state_dict())

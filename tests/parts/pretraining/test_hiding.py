@@ -44,7 +44,7 @@ def test_what_is_hidden_is_zero_and_alone_counts() -> None:
     assert not inputs[hidden].any() and torch.equal(inputs[~hidden], x[~hidden])
     outputs = torch.randn(6, 10)
     expected = np.mean([(float(outputs[i, j]) - float(x[i, j])) ** 2 for i, j in hidden.nonzero().tolist()])
-    assert float(task.loss(outputs, targets)) == pytest.approx(expected, rel=1e-5)
+    assert float(task.loss(outputs, targets).detach()) == pytest.approx(expected, rel=1e-5)
     outputs[~hidden] += 100
     assert float(hidden_error(outputs, targets)) == pytest.approx(expected, rel=1e-5)
 
@@ -61,8 +61,8 @@ def test_hidden_tokens_are_guessed_and_padding_is_not() -> None:
     logits = task.model(inputs)
     assert logits.shape == (20, 6, 9)
     log_p = torch.log_softmax(logits, dim=-1)
-    total = -sum(float(log_p[i, j, int(x[i, j])]) for i, j in wanted.nonzero().tolist())
-    assert float(task.loss(logits, targets)) == pytest.approx(total / (20 * 3), rel=1e-5)
+    total = -sum(float(log_p[i, j, int(x[i, j])].detach()) for i, j in wanted.nonzero().tolist())
+    assert float(task.loss(logits, targets).detach()) == pytest.approx(total / (20 * 3), rel=1e-5)
     assert isinstance(task.model, Steps)
     # What a hidden token was makes no difference; what is shown does.
     other = x.clone()
@@ -126,11 +126,12 @@ def test_the_loss_is_the_hinge_of_the_two_scores() -> None:
     (task,) = tasks({"name": "max_margin", "margin": 0.5}, net([3], (10,)), (10,))
     outputs = torch.tensor([[2.0, 1.0], [1.0, 0.8], [0.0, 1.0]])
     expected = (0 + 0.3 + 1.5) / 3
-    assert float(task.loss(outputs, torch.zeros(3))) == pytest.approx(expected, rel=1e-6)
+    assert float(task.loss(outputs, torch.zeros(3)).detach()) == pytest.approx(expected, rel=1e-6)
     metric = task.metrics["ranked_right"]
     assert metric.value(metric.sums(outputs, torch.zeros(3)).double(), 3) == pytest.approx(2 / 3)
     x = torch.randn(4, 2, 10)
     scores = task.model(x)
     for i, j in ((0, 0), (3, 1)):
         torch.testing.assert_close(scores[i, j], task.model(x[i : i + 1, j : j + 1].repeat(1, 2, 1))[0, 0])
-    assert math.isfinite(float(task.loss(task.model(asked(task, torch.randn(1, 10))[0]), torch.zeros(1))))
+    alone = task.loss(task.model(asked(task, torch.randn(1, 10))[0]), torch.zeros(1))
+    assert math.isfinite(alone.item()), "a batch of one sample has nobody to take from"

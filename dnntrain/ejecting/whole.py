@@ -36,6 +36,7 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "dropout": frozenset(DROPOUTS),
     "dataset": frozenset(DATASETS),
     "augmentation": frozenset(),
+    "pretraining": frozenset(),
     "loss": frozenset(LOSSES),
     "metric": frozenset(METRICS) | {"confusion"},
     "optimizer": frozenset(OPTIMIZERS),
@@ -52,6 +53,7 @@ def objections(spec: Spec) -> list[str]:
     found = [f"{key}: {part.name}" for key, family, part in parts_of(spec) if part.name not in PARTS[family]]
     options: Any = spec.optimizer.options
     lacking = {
+        "data.unlabeled": spec.data.unlabeled is True,
         "data.resize": spec.data.resize is not None,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
@@ -65,7 +67,8 @@ def parts_of(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
     """Walk through the parts of an experiment: where each stands, its family, and itself."""
     yield "data.dataset", "dataset", spec.data.dataset
     yield "model.architecture", "architecture", spec.model.architecture
-    for key in ("activation", "initializer", "output_initializer", "normalization"):
+    own = spec.model.architecture.entry.traits["own_parts"]
+    for key in ("output_initializer",) if own else ("activation", "initializer", "output_initializer", "normalization"):
         yield f"model.{key}", key.removeprefix("output_"), chosen(getattr(spec.model, key))
     yield "optimizer", "optimizer", spec.optimizer
     yield "schedule", "schedule", spec.schedule
@@ -78,6 +81,7 @@ def parts_of(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
         ("regularizers", "regularizer", spec.regularizers),
         ("metrics", "metric", choices(spec.metrics)),
         ("callbacks", "callback", choices(spec.callbacks)),
+        ("pretraining", "pretraining", spec.pretraining),
     ):
         for part in several:
             yield key, family, part

@@ -141,6 +141,7 @@ PLACES = {
     "regularizer": "regularizers",
     "average": "training.average",
     "callback": "callbacks",
+    "pretraining": "pretraining",
 }
 ELSEWHERE = {"pruner"}  # families that a single experiment does not name
 RESOLVED = [
@@ -172,6 +173,8 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
     for name in families()[family].names():
         entry = families()[family][name]
         suits = ["loss=mse", "metrics=mae"] if entry.traits.get("targets") == "values" else []
+        if entry.traits.get("own_parts"):
+            suits += [f"model.{key}=auto" for key in ("activation", "initializer", "normalization")]
         found = objections(resolved(*suits, f"{PLACES[family]}={written(entry)}"))
         assert found == ([] if name in PARTS[family] else [f"{PLACES[family]}: {name}"])
 
@@ -180,6 +183,7 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
     ("change", "key"),
     [
         ("data.resize=4", "data.resize"),
+        ("data.unlabeled=true", "data.unlabeled"),
         ("data.standardize=pretrained", "data.standardize: pretrained"),
         ("model.reuse={from: another}", "model.reuse"),
         ("optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}", "optimizer.groups"),

@@ -286,3 +286,9 @@ def test_statistics_measured_anew_are_better_than_averaged_ones() -> None:
     mean = {k: torch.stack([each[k] for each in kept.members]).mean(dim=0) for k in kept.members[0]}
     trainer.model.load_state_dict(mean, strict=False)
     assert measured < loss()
+
+
+def test_the_statistics_of_frozen_layers_are_left_alone() -> None:
+    model, _, built = network_and_examples()
+    assert measure_statistics(replace(built, held=[model[1]])) == {}
+    assert model[1].running_mean.isnan().all() and model[1].training

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from dnntrain.parts.architectures import architectures
 from dnntrain.parts.losses import losses
 from dnntrain.parts.optimizers import optimizers
 from dnntrain.training.built import Clip
+from dnntrain.training.features import Features
 from dnntrain.training.stepper import Stepper
 from dnntrain.training.trainer import Trainer
 
@@ -96,6 +99,22 @@ def test_a_tensor_left_behind_is_noticed() -> None:
     built = assemble(model=Forgetful(), device="meta", valid=None)
     with pytest.raises(RuntimeError, match="device"):
         Stepper(built).step(next(built.train.epoch()), 0)
+
+
+def test_a_step_above_frozen_layers_runs_where_there_are_no_numbers() -> None:
+    built = assemble(model=network({"name": "mlp", "hidden": [5, 4]}, (6,), 3), device="meta")
+    layers = list(built.model.named_children())
+    cut = [name for name, _ in layers].index("dense2")
+    lower, upper = nn.Sequential(OrderedDict(layers[:cut])), nn.Sequential(OrderedDict(layers[cut:]))
+    lower.requires_grad_(False)
+    built.train.examples = Features.of(built.train.examples, lower, batch_size=16, precision="fp32")
+    stepper = Stepper(replace(built, upper=upper))
+    batches = next(built.train.epoch())
+    done = stepper.step(batches, 0)
+    kept = built.train.examples.outputs
+    assert kept.shape == (40, 5)
+    for tensor in (kept, *done.outputs, *done.losses, *(x for x, _ in batches), *(p for p in upper.parameters())):
+        assert tensor.device.type == "meta"
 
 
 @pytest.mark.parametrize("entry", list(activations), ids=lambda entry: entry.name)

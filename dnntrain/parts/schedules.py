@@ -121,6 +121,10 @@ class AfterWarmup(Hook):
         self.stops_on_divergence = hook.stops_on_divergence
 
     @override
+    def of_pretraining(self, name: str, /) -> Hook | None:
+        return self._hook.of_pretraining(name)
+
+    @override
     def on_fit_start(self, run: RunView, /) -> None:
         self._hook.on_fit_start(run)
 

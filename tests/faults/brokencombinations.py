@@ -37,6 +37,11 @@ BROKEN_COMBINATIONS: dict[str, list[Broken]] = {
             "2:64: no run 'nothing': there are no runs in runs",
         ),
         Broken(
+            "frozen-and-pretrained",
+            DATA + WITH + "reuse: {from: nothing, freeze: all}}\npretraining: autoencoder\n",
+            "2:81: these layers are to stay as they are, and pretraining changes all hidden layers",
+        ),
+        Broken(
             "no-such-file",
             DATA + WITH + "reuse: {from: ./nothing.pt}, activation: relu}\n",
             "2:64: there is no run and no file nothing.pt",

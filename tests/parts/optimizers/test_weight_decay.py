@@ -30,7 +30,7 @@ def test_weight_decay_takes_kernels_alone(entry: Any) -> None:
     for p in model.parameters():
         p.data.add_(1.0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    parameters = building._parameters(build.stages(experiment, model)[0], model)
+    parameters = building.parameters_of(build.stages(experiment, model)[0], model)
     optimizer = entry.factory(parameters.groups, lr=0.1, weight_decay=0.5)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)

@@ -17,6 +17,7 @@ from dnntrain import build
 from dnntrain.errors import DnntrainError, ExportError, UsageError, suggest
 from dnntrain.exporting.folding import fold_batch_norm
 from dnntrain.exporting.formats import FORMATS, Format, Network, Written, check_packages
+from dnntrain.parts.transforms import Resize
 from dnntrain.spec.fit import vocabulary
 from dnntrain.store import RunDirectory, find, refuse_existing, write_atomic
 from dnntrain.trained import Trained, load_best, spec_of
@@ -104,9 +105,17 @@ def export(
     refuse_existing(path, force=force)
     trained = _trained(directory)
     samples = _samples(trained)
+    if preprocessing and trained.resize is not None and samples.remark is not None:
+        raise ExportError(
+            "with data.resize, --preprocessing makes a file for pictures of the size that the run's data has, and the "
+            f"data cannot be used: {samples.remark}; bring it back, or leave out --preprocessing"
+        )
     model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
-    about = _about(trained, directory, preprocessing, folded)
-    network, inputs = _network(trained, model, samples.raw, about)
+    whole = nn.Sequential(_steps(trained, model, samples.raw)) if preprocessing else model
+    with torch.no_grad():
+        inputs = samples.raw.float() if preprocessing else trained.prepare(samples.raw)
+    about = _about(trained, directory, tuple(inputs.shape[1:]), folded, preprocessing=preprocessing)
+    network = _network(trained, whole, inputs, about)
     written, difference = _checked(FORMATS[format], network, opset, trained, samples.raw, inputs)
     write_atomic(path, lambda file: file.write(written.content))
     return Exported(
@@ -150,33 +159,43 @@ def _trained(directory: RunDirectory) -> Trained:
     return trained
 
 
-def _network(trained: Trained, model: nn.Module, raw: Tensor, about: dict[str, Any]) -> tuple[Network, Tensor]:
-    """Return what is to be written, of the network that may be folded, and the inputs that it takes for raw samples."""
+def _steps(trained: Trained, model: nn.Module, raw: Tensor) -> OrderedDict[str, nn.Module]:
+    """Return what raw samples go through as floats, the network, which may be folded, last."""
+    if trained.resize is None:
+        return OrderedDict(prepare=trained.prepare, model=model)
+    _, standardize = trained.prepare.children()
+    # Between resizing and standardizing, the run's own pictures are bytes where its data holds bytes.
+    resize = Resize(trained.resize.size, whole=not raw.is_floating_point())
+    return OrderedDict(resize=resize, prepare=standardize, model=model)
+
+
+def _network(trained: Trained, whole: nn.Module, inputs: Tensor, about: dict[str, Any]) -> Network:
     preprocessing = about["preprocessing"]
-    inputs = raw if preprocessing else trained.prepare(raw)
-    whole = nn.Sequential(OrderedDict(prepare=trained.prepare, model=model)) if preprocessing else model
     tensors = {
         name.removeprefix("model.") if preprocessing else name: tensor for name, tensor in whole.state_dict().items()
     }
     output = "values" if trained.kind == "values" else "logits"
-    return Network(whole, inputs[:3].contiguous(), output, tensors, about), inputs
+    return Network(whole, inputs[:3].contiguous(), output, tensors, about)
 
 
-def _about(trained: Trained, directory: RunDirectory, preprocessing: bool, folded: int | None) -> dict[str, Any]:
+def _about(
+    trained: Trained, directory: RunDirectory, shape: tuple[int, ...], folded: int | None, *, preprocessing: bool
+) -> dict[str, Any]:
     return {
         "dnntrain": metadata.version("dnntrain"),
         "run": directory.name,
         "epoch": trained.epoch,
         "classes": trained.classes,
-        "shape": trained.shape,
+        "shape": shape,
         "outputs": trained.kind,
         "preprocessing": preprocessing,
+        "resize": None if trained.resize is None else trained.resize.size,
         "folded": folded or 0,
     }
 
 
 class _Samples(NamedTuple):
-    """Raw samples to check with, float32; where they are from, and why not from the run's data."""
+    """Raw samples to check with, as the data set holds them; where they are from, and why not from the run's data."""
 
     raw: Tensor
     source: str
@@ -194,7 +213,7 @@ def _samples(trained: Trained) -> _Samples:
     name = next(each for each in ("test", "valid", "train") if getattr(data.parts, each) is not None)
     part = getattr(data.parts, name)
     rows = part.index[np.linspace(0, len(part) - 1, min(SAMPLES, len(part))).astype(int)]
-    found = torch.from_numpy(part.x[rows].astype(np.float32))
+    found = torch.from_numpy(part.x[rows])
     # A program is traced with several samples, so that nothing in it takes their number for 1.
     return _Samples(found if len(found) > 2 else found.repeat(3, *(1 for _ in trained.shape)), name, None)
 

@@ -101,6 +101,49 @@ def test_a_program_of_torch_needs_no_dnntrain(
     assert (made.opset, made.folded) == (None, 2)
 
 
+@pytest.fixture(scope="module")
+def resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = {
+        "data": {"dataset": "digits", "limit": 100, "resize": [10, 12], "standardize": "channel"},
+        "model": {"architecture": {"name": "mlp", "hidden": [4]}},
+        "training": SPEC["training"],
+    }
+    return dnntrain.train(spec, runs=tmp_path_factory.mktemp("runs")).path
+
+
+@pytest.mark.parametrize("format_", ["onnx", "torch", "safetensors"])
+def test_resizing_is_part_of_the_preprocessing(resized: Path, format_: str, raw: Tensor, tmp_path: Path) -> None:
+    """Pictures go in as floats of the data's size, and are brought to the network's as the run's own bytes are."""
+    made = export(resized, format=format_, output=tmp_path / "m", preprocessing=True)
+    assert (made.shape, made.source) == ((1, 8, 8), "test")
+    expected = dnntrain.load(resized).requires_grad_(False)(raw.to(torch.uint8))
+    if format_ == "safetensors":
+        with safe_open(made.path, "pt") as file:
+            about = file.metadata()
+            assert {"prepare.scale", "prepare.shift"} < set(file.keys())
+        assert (json.loads(about["shape"]), json.loads(about["resize"])) == ([1, 8, 8], [10, 12])
+    elif format_ == "onnx":
+        session = onnxruntime.InferenceSession(str(made.path), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"input": raw.numpy()})
+        assert (torch.from_numpy(logits) - expected).abs().max() < TOLERANCE
+    else:
+        logits = torch.export.load(made.path).module()(raw)
+        assert (logits - expected).abs().max() < TOLERANCE
+
+
+def test_without_its_data_the_size_of_pictures_is_not_known(
+    resized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(spec: Any) -> None:
+        raise DnntrainError("there is no file x")
+
+    monkeypatch.setattr(build, "open_data", gone)
+    with pytest.raises(ExportError, match="cannot be used: there is no file x; bring it back, or leave out"):
+        export(resized, format="safetensors", output=tmp_path / "m", preprocessing=True)
+    made = export(resized, format="safetensors", output=tmp_path / "m")
+    assert (made.source, made.shape) == ("random", (1, 10, 12))
+
+
 def test_tensors_have_the_names_of_the_network(run: Path, trained: dnntrain.Trained, tmp_path: Path) -> None:
     made = export(run, format="safetensors", output=tmp_path / "m.safetensors")
     assert made.difference == 0.0

@@ -243,9 +243,21 @@ def test_resizing_is_the_equation_in_both_directions(size: tuple[int, int]) -> N
 
 def test_resized_bytes_stay_bytes_and_are_rounded() -> None:
     x = torch.from_numpy(PICTURES[:5])
-    result = Resize((9, 4))(x)
+    result, exact = Resize((9, 4))(x), Resize((9, 4))(x.float())
     assert result.dtype == torch.uint8
-    assert torch.equal(result, Resize((9, 4))(x.float()).round().to(torch.uint8))
+    assert (result - exact).abs().max() < 0.501
+    floats = Resize((9, 4), whole=True)(x.float())
+    assert floats.dtype == torch.float32
+    assert torch.equal(floats, result.float())
+    assert Resize((9, 4), whole=True)(torch.full((1, 1, 2, 2), 300.0)).max() == 255
+
+
+def test_rounding_errors_do_not_decide_halves() -> None:
+    # At six times their number, a pixel between 0 and 6 k lies at k (2 i + 1) / 2, and float32 misses many of them.
+    x = torch.tensor([[0, 6 * k] for k in range(40)], dtype=torch.uint8).view(40, 1, 1, 2)
+    middle = Resize((1, 12))(x)[:, 0, 0, 3:9]
+    exact = np.arange(40)[:, None] * (2 * np.arange(6) + 1) / 2
+    assert middle.tolist() == np.floor(exact + 0.5).tolist()
 
 
 def test_resizing_is_torchvisions() -> None:

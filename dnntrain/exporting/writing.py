@@ -105,17 +105,9 @@ def export(
     refuse_existing(path, force=force)
     trained = _trained(directory)
     samples = _samples(trained)
-    if preprocessing and trained.resize is not None and samples.remark is not None:
-        raise ExportError(
-            "with data.resize, --preprocessing makes a file for pictures of the size that the run's data has, and the "
-            f"data cannot be used: {samples.remark}; bring it back, or leave out --preprocessing"
-        )
-    model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
-    whole = nn.Sequential(_steps(trained, model, samples.raw)) if preprocessing else model
-    with torch.no_grad():
-        inputs = samples.raw.float() if preprocessing else trained.prepare(samples.raw)
-    about = _about(trained, directory, tuple(inputs.shape[1:]), folded, preprocessing=preprocessing)
-    network = _network(trained, whole, inputs, about)
+    if preprocessing:
+        _check_size(trained, samples)
+    network, inputs, folded = _whole(trained, directory, samples.raw, preprocessing=preprocessing, fuse=fuse)
     written, difference = _checked(FORMATS[format], network, opset, trained, samples.raw, inputs)
     write_atomic(path, lambda file: file.write(written.content))
     return Exported(
@@ -134,6 +126,31 @@ def export(
         difference=difference,
         remark=samples.remark,
     )
+
+
+def _whole(
+    trained: Trained, directory: RunDirectory, raw: Tensor, *, preprocessing: bool, fuse: bool
+) -> tuple[Network, Tensor, int | None]:
+    """Return what is written, its inputs for some samples, and how many layers were folded."""
+    model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
+    whole = nn.Sequential(_steps(trained, model, raw)) if preprocessing else model
+    with torch.no_grad():
+        inputs = raw.float() if preprocessing else trained.prepare(raw)
+    about = _about(trained, directory, tuple(inputs.shape[1:]), folded, preprocessing=preprocessing)
+    return _network(trained, whole, inputs, about), inputs, folded
+
+
+def _check_size(trained: Trained, samples: _Samples) -> None:
+    """See that the size of what is to be preprocessed is known.
+
+    Raises:
+        ExportError: pictures are resized, and the run's data, which says from what size, cannot be used.
+    """
+    if trained.resize is not None and samples.remark is not None:
+        raise ExportError(
+            "with data.resize, --preprocessing makes a file for pictures of the size that the run's data has, and the "
+            f"data cannot be used: {samples.remark}; bring it back, or leave out --preprocessing"
+        )
 
 
 def _check_request(format: str, opset: int | None) -> None:

@@ -34,6 +34,8 @@ MATRIX_CLASSES: Final = 20
 CONFUSIONS: Final = 15
 """So many pairs of classes are named instead."""
 BAR: Final = 20
+BESIDE_BAR: Final = 55
+"""Columns that the rest of the reliability table takes."""
 
 
 def evaluate(
@@ -62,13 +64,14 @@ def evaluate(
         if output is not None:
             check_sheet(output, worst)
         made = trained.assess(run, split=split, worst=worst, mc_samples=mc_samples, device=device, runs=runs_dir)
-        if output is not None:
-            write_sheet(made, output)
         if json:
             print_json(_as_json(made))
         else:
             _show(made)
         if output is not None:
+            # At last, so that what was measured is there even if the sheet cannot be.
+            sys.stdout.flush()
+            write_sheet(made, output)
             print(visible(f"wrote {len(made.worst)} samples to {output}", keep=""), file=sys.stderr)
 
 
@@ -139,7 +142,9 @@ def _show_calibration(found: Calibration, out: Console) -> None:
         f"Brier score {found.brier:#.4g}",
         markup=False,
     )
-    rows = Table("probability", ">samples", ">mean", ">right", ">gap", "share of right answers, | where it should be")
+    out.print("share of right answers (#) and where it should be (|):", markup=False)
+    rows = Table("probability", ">samples", ">mean", ">right", ">gap", "")
+    width = max(5, min(BAR, out.width - BESIDE_BAR))
     for each in found.bins:
         if each.confidence is None or each.accuracy is None:
             continue
@@ -149,14 +154,14 @@ def _show_calibration(found: Calibration, out: Console) -> None:
             f"{100 * each.confidence:.1f} %",
             f"{100 * each.accuracy:.1f} %",
             f"{100 * (each.accuracy - each.confidence):+.1f}",
-            _bar(each.accuracy, each.confidence),
+            _bar(each.accuracy, each.confidence, width),
         )
     rows.print(out)
 
 
-def _bar(share: float, mark: float) -> str:
-    filled, at = round(share * BAR), min(BAR - 1, int(mark * BAR))
-    return "".join("|" if i == at else "#" if i < filled else "." for i in range(BAR))
+def _bar(share: float, mark: float, width: int) -> str:
+    filled, at = round(share * width), min(width - 1, int(mark * width))
+    return "".join("|" if i == at else "#" if i < filled else "." for i in range(width))
 
 
 def _show_residuals(found: tuple[Residuals, ...], out: Console) -> None:

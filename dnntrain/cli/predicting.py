@@ -96,7 +96,8 @@ def predict(
             print(f"{count(skipped.count, 'input')} could not be predicted, {counted.count:,} could", file=sys.stderr)
             raise typer.Exit(1)
         if not counted.count:
-            raise DataError(f"there is nothing to predict in {', '.join(map(str, inputs))}")
+            places = ", ".join("the list on stdin" if path == STDIN else str(path) for path in inputs)
+            raise DataError(f"there is nothing to predict in {places}")
         if output is not None:
             print(visible(f"wrote {count(counted.count, 'prediction')} to {output}", keep=""), file=sys.stderr)
 
@@ -153,8 +154,8 @@ def _paths(inputs: Iterable[Path]) -> Iterator[Path]:
             yield path
             continue
         for line in sys.stdin.buffer:
-            if stripped := line.rstrip(b"\r\n"):
-                yield Path(os.fsdecode(stripped))
+            if line.strip():
+                yield Path(os.fsdecode(line.rstrip(b"\r\n")))
 
 
 def _print_json(made: Iterable[Prediction]) -> None:

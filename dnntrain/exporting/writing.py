@@ -105,9 +105,9 @@ def export(
     refuse_existing(path, force=force)
     trained = _trained(directory)
     samples = _samples(trained)
-    if preprocessing:
-        _check_size(trained, samples)
-    network, inputs, folded = _whole(trained, directory, samples.raw, preprocessing=preprocessing, fuse=fuse)
+    model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
+    about = _about(trained, directory, preprocessing, folded)
+    network, inputs = _network(trained, model, samples, about)
     written, difference = _checked(FORMATS[format], network, opset, trained, samples.raw, inputs)
     write_atomic(path, lambda file: file.write(written.content))
     return Exported(
@@ -126,31 +126,6 @@ def export(
         difference=difference,
         remark=samples.remark,
     )
-
-
-def _whole(
-    trained: Trained, directory: RunDirectory, raw: Tensor, *, preprocessing: bool, fuse: bool
-) -> tuple[Network, Tensor, int | None]:
-    """Return what is written, its inputs for some samples, and how many layers were folded."""
-    model, folded = fold_batch_norm(trained.model) if fuse else (trained.model, None)
-    whole = nn.Sequential(_steps(trained, model, raw)) if preprocessing else model
-    with torch.no_grad():
-        inputs = raw.float() if preprocessing else trained.prepare(raw)
-    about = _about(trained, directory, tuple(inputs.shape[1:]), folded, preprocessing=preprocessing)
-    return _network(trained, whole, inputs, about), inputs, folded
-
-
-def _check_size(trained: Trained, samples: _Samples) -> None:
-    """See that the size of what is to be preprocessed is known.
-
-    Raises:
-        ExportError: pictures are resized, and the run's data, which says from what size, cannot be used.
-    """
-    if trained.resize is not None and samples.remark is not None:
-        raise ExportError(
-            "with data.resize, --preprocessing makes a file for pictures of the size that the run's data has, and the "
-            f"data cannot be used: {samples.remark}; bring it back, or leave out --preprocessing"
-        )
 
 
 def _check_request(format: str, opset: int | None) -> None:
@@ -186,24 +161,26 @@ def _steps(trained: Trained, model: nn.Module, raw: Tensor) -> OrderedDict[str, 
     return OrderedDict(resize=resize, prepare=standardize, model=model)
 
 
-def _network(trained: Trained, whole: nn.Module, inputs: Tensor, about: dict[str, Any]) -> Network:
-    preprocessing = about["preprocessing"]
-    tensors = {
-        name.removeprefix("model.") if preprocessing else name: tensor for name, tensor in whole.state_dict().items()
-    }
+def _network(trained: Trained, model: nn.Module, samples: _Samples, about: dict[str, Any]) -> tuple[Network, Tensor]:
+    """Return what is to be written, of the network that may be folded, and the inputs that it takes for raw samples."""
+    if about["preprocessing"]:
+        _check_size(trained, samples)
+        whole: nn.Module = nn.Sequential(_steps(trained, model, samples.raw))
+        inputs = samples.raw.float()
+        tensors = {name.removeprefix("model."): tensor for name, tensor in whole.state_dict().items()}
+    else:
+        whole, inputs, tensors = model, trained.prepare(samples.raw), model.state_dict()
     output = "values" if trained.kind == "values" else "logits"
-    return Network(whole, inputs[:3].contiguous(), output, tensors, about)
+    about = {**about, "shape": tuple(inputs.shape[1:])}
+    return Network(whole, inputs[:3].contiguous(), output, tensors, about), inputs
 
 
-def _about(
-    trained: Trained, directory: RunDirectory, shape: tuple[int, ...], folded: int | None, *, preprocessing: bool
-) -> dict[str, Any]:
+def _about(trained: Trained, directory: RunDirectory, preprocessing: bool, folded: int | None) -> dict[str, Any]:
     return {
         "dnntrain": metadata.version("dnntrain"),
         "run": directory.name,
         "epoch": trained.epoch,
         "classes": trained.classes,
-        "shape": shape,
         "outputs": trained.kind,
         "preprocessing": preprocessing,
         "resize": None if trained.resize is None else trained.resize.size,
@@ -223,7 +200,7 @@ def _samples(trained: Trained) -> _Samples:
     try:
         data = build.open_data(trained.spec)
     except DnntrainError as error:
-        return _Samples(_random(trained), "random", str(error))
+        return _Samples(_random(trained), "random", " ".join(str(error).split()))
     if data.shape != trained.shape:
         reason = f"samples of the data have shape {data.shape} by now, and the network was trained on {trained.shape}"
         return _Samples(_random(trained), "random", reason)
@@ -233,6 +210,15 @@ def _samples(trained: Trained) -> _Samples:
     found = torch.from_numpy(part.x[rows])
     # A program is traced with several samples, so that nothing in it takes their number for 1.
     return _Samples(found if len(found) > 2 else found.repeat(3, *(1 for _ in trained.shape)), name, None)
+
+
+def _check_size(trained: Trained, samples: _Samples) -> None:
+    """Make sure that the size of raw pictures is known."""
+    if trained.resize is not None and samples.remark is not None:
+        raise ExportError(
+            "with data.resize, --preprocessing makes a file for pictures of the size that the run's data has, and the "
+            f"data cannot be used: {samples.remark}; bring it back, or leave out --preprocessing"
+        )
 
 
 def _random(trained: Trained) -> Tensor:

@@ -29,9 +29,9 @@ training: {epochs: 2, device: cpu, threads: 1}
 RED = "\x1b[31mred"
 
 
-def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
+def call(*arguments: str, stdin: str | bytes | None = None, columns: int = 120) -> Result:
     # Wide enough for every line, whatever figures a training came to.
-    return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "120"})
+    return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": str(columns)})
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_paths_come_from_stdin_too() -> None:
     assert made.exit_code == 0, made.stderr
     names = [json.loads(line)["name"] for line in made.stdout.splitlines()]
     assert names == [f"some.npy[{i}]" for i in range(5)] + ["pictures/a.png"] + [f"some.npy[{i}]" for i in range(5)]
-    nothing = call("predict", "last", "-", stdin="\n")
-    assert (nothing.exit_code, nothing.stderr) == (1, "there is nothing to predict in -\n")
+    nothing = call("predict", "last", "-", stdin="\n  \n")
+    assert (nothing.exit_code, nothing.stderr) == (1, "there is nothing to predict in the list on stdin\n")
     odd = call("predict", "last", "-", stdin=b"no\x00such\nn\xff\n")
     assert (odd.exit_code, odd.stderr) == (1, "there is no file no\\x00such\n")
 
@@ -151,6 +151,22 @@ def test_evaluate_shows_each_class_calibration_and_the_worst(here: Path) -> None
     assert f"{100 * printed['calibration']['error']:.2f} %" in made.stdout
     assert len(printed["calibration"]["bins"]) == 15
     assert sum(each["samples"] for each in printed["calibration"]["bins"]) == printed["samples"] == 359
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(60, 5), (120, 20)])
+def test_the_reliability_table_fits_the_terminal(columns: int, bar: int) -> None:
+    table = call("evaluate", "last", columns=columns).stdout.split("(|):\n")[1].splitlines()
+    assert len(table) == 1 + sum(
+        each["samples"] > 0 for each in json.loads(call("evaluate", "last", "--json").stdout)["calibration"]["bins"]
+    )
+    assert all(len(line) <= columns and len(line.split("  ")[-1]) == bar for line in table[1:])
+
+
+def test_what_was_measured_is_shown_even_if_the_sheet_cannot_be(here: Path) -> None:
+    made = call("evaluate", "last", "--worst", "2", "--output", "nowhere/worst.png")
+    assert made.exit_code == 1
+    assert "the 2 samples with the highest loss" in made.stdout
+    assert made.stderr.startswith("cannot write nowhere/worst.png: No such file")
 
 
 def test_many_classes_have_their_pairs_named() -> None:

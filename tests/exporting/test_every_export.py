@@ -14,9 +14,9 @@ from dnntrain.parts.architectures import architectures
 
 # Beside the plain form of each: what is read from both ends, and tokens. Sequences are short, as exporters unroll them.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "rnn": {"layers": 2},
-    "lstm": {"embedding": {"vocabulary": 9, "size": 4}},
-    "gru": {"bidirectional": True, "layers": 1},
+    "rnn": {"bidirectional": True, "layers": 1},
+    "lstm": {"layers": 1, "embedding": {"vocabulary": 9, "size": 4}},
+    "gru": {"layers": 1},
     "vit": {"layers": 1},
     "torchvision": {"model": "squeezenet1_1"},
 }

@@ -270,7 +270,7 @@ def test_without_its_data_it_is_checked_on_random_inputs(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(spec: Any) -> None:
-        raise DnntrainError("there is no file x")
+        raise DnntrainError("there is no\n    file x")
 
     monkeypatch.setattr(build, "open_data", gone)
     made = export(run, format="safetensors", output=tmp_path / "m")

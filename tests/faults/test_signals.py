@@ -144,7 +144,8 @@ def test_a_second_ctrl_c_in_the_middle_of_a_write_spoils_no_file(
     child.signal(signal.SIGINT)
     child.signal(signal.SIGTERM)
     code = child.wait()
-    assert code in (130, 143)
+    # The third may come when the command has given its handlers back and is about to leave: then it ends it itself.
+    assert code in (130, 143, -signal.SIGTERM)
     assert "Traceback" not in child.said()[1]
     run = only_run(folder)
     check_readable(run)

@@ -56,6 +56,14 @@ def test_figures_are_those_of_the_networks_own_outputs(run: Path) -> None:
         np.testing.assert_allclose(pixels, np.round(x[i].numpy() * (255 / 16)), atol=1)
 
 
+def test_pictures_of_the_worst_are_theirs_in_a_part_of_the_training_data(run: Path) -> None:
+    made = assess(run, split="valid", worst=3)
+    part = build.open_data(dnntrain.load(run).spec).parts.valid
+    assert part is not None and made.pictures is not None
+    for each, pixels in zip(made.worst, made.pictures, strict=True):
+        np.testing.assert_allclose(pixels, np.round(part.x[each.row] * (255 / 16)), atol=1)
+
+
 def test_one_logit_stands_for_two_classes(tmp_path: Path) -> None:
     spec = {
         "data": {"dataset": "digits", "limit": 100, "classes": [3, 8]}, "model": MODEL, "training": TRAINING,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +110,40 @@ def test_entropy_and_mutual_information_by_their_equations(run: Path, some: Path
         assert each.mutual_information == pytest.approx(total - sum(own) / 7, abs=1e-5)
         assert 0 < each.mutual_information < each.entropy < math.log(10)
     assert all(each.entropy is None for each in dnntrain.predict(run, [some]))
+
+
+def test_one_logit_is_that_of_the_second_class(tmp_path: Path, some: Path) -> None:
+    spec = {**SPEC, "data": {"dataset": "digits", "limit": 100, "classes": [3, 8]}, "loss": "binary_cross_entropy"}
+    path = dnntrain.train(spec, runs=tmp_path).path
+    with torch.inference_mode():
+        second = dnntrain.load(path)(torch.from_numpy(np.load(some))[:, None]).sigmoid()[:, 0]
+    assert second.min() < 0.5 < second.max()
+    for each, share in zip(dnntrain.predict(path, [some]), second.tolist(), strict=True):
+        assert each.values == pytest.approx({"3": 1 - share, "8": share}, abs=1e-6)
+        assert each.label == ("8" if share > 0.5 else "3")
+    for each in dnntrain.predict(path, [some], mc_samples=4):
+        assert each.spread is not None
+        assert each.spread["3"] == each.spread["8"] > 0
+
+
+def test_pipes_and_links_to_nothing_among_pictures(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    os.mkfifo(folder / "a.png")
+    (folder / "b.png").symlink_to("nowhere")
+    told: list[str] = []
+
+    def late(*_: object) -> None:
+        raise TimeoutError("it waits for a pipe")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(30)
+    try:
+        assert list(predictions(run, [folder], skip=lambda error: told.append(str(error)))) == []
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert told == [f"{folder / name} is no file, or a link to none" for name in ("a.png", "b.png")]
 
 
 def test_a_picture_of_16_bits_is_not_cut_off(run: Path, tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ def _samples(
     path: Path, shape: tuple[int, ...], full_scale: float, resize: Resizing | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the samples of a file, and what to call them."""
+    if not os.path.isfile(path):
+        # In a folder, there may be links to nothing, and pipes that would be waited for without end.
+        raise DataError(f"{path} is no file, or a link to none")
     if path.suffix.lower() not in (".npy", ".npz"):
         yield str(path), _picture(path, shape, full_scale, resize)
         return

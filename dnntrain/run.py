@@ -286,18 +286,18 @@ class _Training:
 
     def fit(self) -> RunRecord:
         """Fit, and write down how it ended, whatever happens."""
-        recorder, directory, trainer = self.recorder, self.directory, self.trainer
+        recorder, directory, built = self.recorder, self.directory, self.trainer.built
         try:
             recorder.begin()
-            recorder.log(f"training {self.spec.name} on {trainer.built.device}, {trainer.built.precision}")
+            recorder.log(f"training {self.spec.name} on {built.device}, {built.precision}")
             if (reuse := self.spec.model.reuse) is not None:
                 recorder.log(f"layers reused from {reuse.from_}: {reuse.keep}")
             self._pretrain()
             fit = self._fit()
-            if trainer.divergence is not None:
-                self._report(trainer.divergence)
+            if self.trainer.divergence is not None:
+                self._report(self.trainer.divergence)
             if self.test:
-                recorder.test = _measure_best(directory, trainer.built, self.spec, self.data)
+                recorder.test = _measure_best(directory, self.trainer.built, self.spec, self.data)
             summary = recorder.end("stopped" if fit.stop_reason else "completed", stop_reason=fit.stop_reason)
         except KeyboardInterrupt as interrupted:
             with suppress(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,7 @@ def test_lower_layers_learn_more_slowly_with_layer_decay() -> None:
     data = build.open_data(made)
     made = build.resolve(made, data)
     built = build.build(made, data, place(made))
-    rates = {}
-    for group in built.parameters._given if hasattr(built.parameters, "_given") else built.optimizer.param_groups:
-        rates[sum(p.numel() for p in group["params"])] = group["lr"]
+    rates = {sum(p.numel() for p in group["params"]): group["lr"] for group in built.optimizer.param_groups}
     assert rates == {10 * 12: 1.0, 2 * 10: 0.2, 10 * 10 + 10: 0.4}
 
 
@@ -227,6 +226,14 @@ def test_a_diverging_stage_goes_back_to_its_beginning_and_no_further(tmp_path: P
     assert [row["stage"] for row in rows] == [1, 1, 2, 2]
     assert rows[-1]["lr"] == pytest.approx(1e-2)
     assert any("going back to" in remark for remark in record.remarks)
+
+
+def test_a_later_stage_that_diverges_is_reported_where_that_is_no_error(tmp_path: Path) -> None:
+    content = staged({"epochs": 1}, {"epochs": 2, "lr": 1e18}, callbacks=["terminate_on_nan"])
+    run = train(content, tmp_path)
+    assert (run.summary()["status"], [row["stage"] for row in run.metrics()]) == ("stopped", [1])
+    report = json.loads((run.path / run.DIVERGENCE).read_text())
+    assert report["epoch"] == 2 and report["lr"] == 1e18
 
 
 def test_fewer_epochs_cut_the_last_stages_off(tmp_path: Path) -> None:

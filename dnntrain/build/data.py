@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnntrain.build.locating import chosen
-from dnntrain.build.reuse import open_source
+from dnntrain.build.reuse import Source, open_source
 from dnntrain.errors import DataError, SpecError, UsageError
 from dnntrain.parts.architectures import Moments
 from dnntrain.parts.datasets import Arrays, Holdout, Parts, Split, open_dataset, partition
@@ -103,7 +103,9 @@ def targets(spec: Spec) -> str:
     return str(chosen(spec.loss).entry.traits["targets"])
 
 
-def standardizer(spec: Spec, data: Data, *, saved: Mapping[str, Tensor] | None = None) -> Standardize:
+def standardizer(
+    spec: Spec, data: Data, *, saved: Mapping[str, Tensor] | None = None, source: Source | None = None
+) -> Standardize:
     """Return what standardizes inputs: by the training part, or as for layers that were trained elsewhere.
 
     With `data.unlabeled` that is the training part as it is without a limit.
@@ -112,6 +114,7 @@ def standardizer(spec: Spec, data: Data, *, saved: Mapping[str, Tensor] | None =
         spec: a resolved experiment.
         data: its data.
         saved: the state that it had when training was left, so that the layers' source need not be read again.
+        source: of the reused layers, where it has been read.
 
     Raises:
         SpecError: what standardized the inputs of the reused layers is not known, or is of another form.
@@ -120,7 +123,7 @@ def standardizer(spec: Spec, data: Data, *, saved: Mapping[str, Tensor] | None =
         if saved is not None:
             return _scaled(saved["scale"], saved["shift"])
         known = None if spec.model.reuse is not None else moments(spec)
-        return _as_reused(spec, data) if known is None else _by_moments(known, data)
+        return _as_reused(spec, data, source) if known is None else _by_moments(known, data)
     train = unlabeled(spec, data)
     return fit_standardize(
         cast(Any, spec.data.standardize),
@@ -138,9 +141,11 @@ def unlabeled(spec: Spec, data: Data) -> Split:
     return data.beyond if wanted else data.parts.train
 
 
-def _as_reused(spec: Spec, data: Data) -> Standardize:
+def _as_reused(spec: Spec, data: Data, source: Source | None) -> Standardize:
     """Return what standardized the inputs of the layers that are reused."""
-    scaling = open_source(spec).scaling if spec.model.reuse is not None else None
+    if source is None and spec.model.reuse is not None:
+        source = open_source(spec)
+    scaling = None if source is None else source.scaling
     if scaling is None:
         message = "nobody knows how the inputs of the reused layers were standardized"
         raise SpecError([spec.problem("data.standardize", message, "write unit, channel, feature or none")])

@@ -13,7 +13,7 @@ from dnntrain.build.data import Data, outputs, unlabeled
 from dnntrain.build.locating import located
 from dnntrain.build.model import blocks_of, build_model, laid_out
 from dnntrain.build.staging import Stage
-from dnntrain.build.training import EVALUATION_BATCH, augment_of, parameters_of
+from dnntrain.build.training import augment_of, parameters_of
 from dnntrain.errors import UsageError
 from dnntrain.parts.layers import layers_of, state_of
 from dnntrain.parts.pretraining import Task
@@ -23,7 +23,7 @@ from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 from dnntrain.spec.values import MonitorSpec
 from dnntrain.training.batches import Augment, Batch, Batches, Change, Changed, Examples
-from dnntrain.training.built import Built, Clip
+from dnntrain.training.built import EVALUATION_BATCH, Built, Clip
 from dnntrain.training.hooks import Monitor
 from dnntrain.training.randomness import derive, forked, generator
 

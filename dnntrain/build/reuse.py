@@ -61,7 +61,7 @@ def locate(spec: Spec, runs: Path) -> Spec:
     reuse = spec.model.reuse
     if reuse is None:
         return spec
-    path = str(Path(os.path.abspath(_find(spec, reuse.from_, runs))))
+    path = os.path.abspath(_find(spec, reuse.from_, runs))
     return spec.model_copy(
         update={"model": spec.model.model_copy(update={"reuse": reuse.model_copy(update={"from_": path})})}
     )
@@ -157,8 +157,8 @@ def _taken(spec: Spec, model: nn.Module) -> list[str]:
 
 
 @torch.no_grad()
-def take_over(spec: Spec, model: nn.Module, source: Source) -> list[str]:
-    """Copy the layers that an experiment keeps from their source into a network, and return their names.
+def take_over(spec: Spec, model: nn.Module, source: Source) -> None:
+    """Copy the layers that an experiment keeps from their source into a network.
 
     Args:
         spec: an experiment that reuses layers.
@@ -189,7 +189,6 @@ def take_over(spec: Spec, model: nn.Module, source: Source) -> list[str]:
         there = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in source.tensors))
         hint = f"keep fewer layers, or give them the form they have in {source.path.name} ({there})"
         raise SpecError([*problems[:-1], Problem(problems[-1].message, problems[-1].mark, hint)])
-    return [layer.name for layer in layers_of(model) if layer.name in kept]
 
 
 def _unlike(name: str, ours: Tensor, theirs: Tensor | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +11,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dnntrain.errors import SpecError, UsageError
+from dnntrain.parts.datasets.decoding import memory
 from dnntrain.parts.layers import Layer, layers_of, pick
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 from dnntrain.spec.reusing import StageSpec
 from dnntrain.training.batches import Examples
 from dnntrain.training.features import Features, split
+from dnntrain.units import volume
 
 SHARE: Final = 0.25
 """How much of a device's memory the outputs of frozen layers may take."""
@@ -193,48 +194,32 @@ def cache(
     Raises:
         SpecError: it is impossible, and the file asks for it.
     """
-    asked = spec.training.cache_frozen
-    if asked is False or all(p.requires_grad for p in model.parameters()):
+
+    def impossible(why: str) -> Cache | None:
+        if spec.training.cache_frozen is True:
+            message = f"the outputs of frozen layers cannot be kept: {why}"
+            raise SpecError([spec.problem("training.cache_frozen", message, "write auto")])
         return None
-    found = _cache(spec, model, train, valid, held=held, batch_size=batch_size, precision=precision)
-    if isinstance(found, Cache):
-        return found
-    if asked is True:
-        message = f"the outputs of frozen layers cannot be kept: {found}"
-        raise SpecError([spec.problem("training.cache_frozen", message, "write auto")])
-    return None
 
-
-def _cache(
-    spec: Spec,
-    model: nn.Module,
-    train: Examples,
-    valid: Examples | None,
-    *,
-    held: Collection[nn.Module],
-    batch_size: int,
-    precision: str,
-) -> Cache | str:
-    """Return the cache, or why there is none."""
+    if spec.training.cache_frozen is False or all(p.requires_grad for p in model.parameters()):
+        return None
     if spec.data.augment:
-        return "augmentation changes the samples in every epoch"
+        return impossible("augmentation changes the samples in every epoch")
     if len(train) < 2:
-        return "there is a single sample"
+        return impossible("there is a single sample")
     sample, _ = train.take(torch.arange(min(_SAMPLES, len(train)), device=train.index.device))
     parts = split(model, sample, held=held, precision=precision)
     if parts is None:
-        return "the lowest layer is trained, draws at random or changes"
+        return impossible("the lowest layer is trained, draws at random or changes")
     lower, upper = parts
     features = Features.of(train, lower, batch_size=batch_size, precision=precision)
     size = features.size_of(sample) * (len(train) + (0 if valid is None else len(valid)))
     if size > SHARE * _memory(train.device):
-        return f"their outputs would take {size / 1e9:.1f} GB, more than a quarter of the memory"
+        return impossible(f"they would take {volume(size)}, more than a quarter of the memory")
     behind = None if valid is None else Features.of(valid, lower, batch_size=batch_size, precision=precision)
     return Cache(upper, features, behind)
 
 
 def _memory(device: torch.device) -> int:
     """Return the memory of a device, in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else memory()

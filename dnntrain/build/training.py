@@ -21,14 +21,11 @@ from dnntrain.parts.schedules import Horizon, plan
 from dnntrain.placement import Placement
 from dnntrain.spec import Spec, seconds
 from dnntrain.training.batches import Augment, Batches, Examples, balanced
-from dnntrain.training.built import Built, Clip, Loss, Metric, Schedule
+from dnntrain.training.built import EVALUATION_BATCH, Built, Clip, Loss, Metric, Schedule
 from dnntrain.training.hooks import Hook, TimeLimit
 from dnntrain.training.parameters import FlatParameters, Parameters, TensorParameters
 from dnntrain.training.randomness import generator
 from dnntrain.training.regularization import Constraint, GradientNoise, Penalty
-
-EVALUATION_BATCH: Final = 1024
-"""Samples that are measured, or pass frozen layers, at a time."""
 
 _TIME_LIMIT: Final = "training.max_time"
 
@@ -55,10 +52,11 @@ def build(
     """
     device = placement.device
     network = build_model(spec, data.shape, outputs(spec, data), pretrained=not restored)
-    if spec.model.reuse is not None and not restored:
-        take_over(spec, network, open_source(spec))
+    source = open_source(spec) if spec.model.reuse is not None and not restored else None
+    if source is not None:
+        take_over(spec, network, source)
     model = laid_out(network, device).to(device)
-    prepare, resize = standardizer(spec, data, saved=scaling).to(device), resizer(data.size)
+    prepare, resize = standardizer(spec, data, saved=scaling, source=source).to(device), resizer(data.size)
     x, y = tensors(data.arrays.x_train, data.parts.train.y, device)
     batches = Batches(
         examples_of(x, y, data.parts.train, prepare, device, resize),
@@ -151,7 +149,6 @@ def _of_stage(
         device=placement.device,
         precision=placement.precision,
         clip=Clip(clip.norm, clip.parameter_norm, clip.value) if clip else Clip(),
-        evaluation_batch=EVALUATION_BATCH,
         penalties=[each for each in regularizers if isinstance(each, Penalty)],
         noise=[each for each in regularizers if isinstance(each, GradientNoise)],
         constraints=[each for each in regularizers if isinstance(each, Constraint)],

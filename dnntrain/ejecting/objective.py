@@ -12,11 +12,11 @@ from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.data import labels
 from dnntrain.build.locating import choices, chosen
-from dnntrain.build.training import EVALUATION_BATCH
 from dnntrain.ejecting.script import Code, Script, call, fill, lines
 from dnntrain.parts.metrics import metrics
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
+from dnntrain.training.built import EVALUATION_BATCH
 from dnntrain.training.tally import EVALUATED_AT_ONCE, TRAINED_AT_ONCE
 
 _CODE: Final = (Code("outputs"), Code("y"))

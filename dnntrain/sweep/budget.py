@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from dnntrain.errors import Mark, UsageError, visible
+from dnntrain.parts.datasets.decoding import memory
 from dnntrain.parts.pruners import Pruner, SuccessiveHalving
 from dnntrain.spec import Draft
 from dnntrain.spec.merge import planted
@@ -350,7 +350,7 @@ def _machine_memory(device: str) -> int:
         import torch
 
         return sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return memory()
 
 
 def describe(expected: Expectation, *, now: datetime | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from dnntrain import interruption
+from dnntrain import build, interruption
 from dnntrain.errors import StoreError, UsageError, shorten, suggest
 from dnntrain.parts.plugins import loaded_files
 from dnntrain.spec import Draft, dump
@@ -74,15 +74,17 @@ class Study:
         check_space(draft, plan.space, runs=runs)
         plan.wanted  # noqa: B018 - raises where there is no end
         better = plan.better
+        # Should the run whose layers are reused be trained again meanwhile, its name would mean another.
+        text = dump(build.locate(plan.base, runs))
         with explained():
             opened = None if storage is None else open_storage(Path(), storage)
             directory = SweepDirectory.create(runs, plan.base.name)
             board = Board(opened or open_storage(directory.journal), directory.name, better=better)
-            board.note(_TEXT, dump(plan.base))
+            board.note(_TEXT, text)
             board.note(_PLUGINS, dict(plan.plugins))
         if storage is not None:
             directory.write_storage(without_password(storage), directory.name)
-        directory.write_sweep(dump(plan.base))
+        directory.write_sweep(text)
         return cls(directory, storage=storage)
 
     @classmethod

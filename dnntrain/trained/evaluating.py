@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from dnntrain.placement import place, settings
 from dnntrain.store import find
 from dnntrain.trained.figures import Classified, Residuals, classified, residuals
 from dnntrain.trained.loading import Trained, load_best, spec_of
+from dnntrain.training.built import EVALUATION_BATCH
 from dnntrain.training.tally import evaluate as measure
-
-EVALUATION_BATCH: Final = 1024
 
 _logger = logging.getLogger("dnntrain")
 

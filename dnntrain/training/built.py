@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ Schedule = Callable[[int], tuple[float, float | None]]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (N, K) and targets (N,) or (N, K) to the mean over samples, a scalar; additive when weighted by N."""
+
+EVALUATION_BATCH: Final = 1024
+"""Samples that are measured, or pass frozen layers, at a time."""
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
@@ -92,7 +95,7 @@ class Built:
     device: torch.device
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     clip: Clip = field(default_factory=Clip)
-    evaluation_batch: int = 1024
+    evaluation_batch: int = EVALUATION_BATCH
     penalties: Sequence[Penalty] = ()
     noise: Sequence[GradientNoise] = ()
     constraints: Sequence[Constraint] = ()

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,15 @@ class Features(Examples):
             Interrupted: a signal asked for the end.
         """
         with _evaluating(self.lower):
-            return torch.cat(list(self._pieces()))
+            pieces = self._pieces()
+            first = next(pieces)
+            # Filled piece by piece: to put them together at the end would take twice the memory.
+            found = first.new_empty((len(self), *first.shape[1:]))
+            stop = 0
+            for piece in chain((first,), pieces):
+                start, stop = stop, stop + len(piece)
+                found[start:stop] = piece
+            return found
 
     @torch.no_grad()
     def _pieces(self) -> Iterator[Tensor]:

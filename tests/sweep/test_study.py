@@ -211,3 +211,14 @@ def test_damaged_state_is_said(tmp_path: Path) -> None:
     (study.directory.path / "storage.json").write_text("{")
     with pytest.raises(StoreError, match=r"storage.json is damaged"):
         Study(study.directory)
+
+
+def test_a_sweep_keeps_the_source_that_it_began_with(tmp_path: Path) -> None:
+    source = {**CONTENT, "name": "source", "training": {"epochs": 1, "threads": 1}}
+    first = dnntrain.train(source, runs=tmp_path)
+    model = {**CONTENT["model"], "reuse": {"from": "source"}}
+    study = begin(tmp_path, {"space": {"optimizer.lr": [0.01]}}, model=model, training=source["training"])
+    dnntrain.train({**source, "seed": 1}, runs=tmp_path)
+    Study(study.directory).work(Inline(), observer=Telling())
+    (row,) = study.directory.read_runs()
+    assert f"from: {first.path}" in RunDirectory(study.directory.path / row["run"]).spec_text()

@@ -178,6 +178,23 @@ def test_pretraining_and_statistics_have_all_samples_without_labels_and_training
     assert torch.equal(scales[0], scales[2]) and not torch.equal(scales[0], scales[1])
 
 
+def test_what_is_pretrained_is_a_copy_of_the_network_as_it_was_built() -> None:
+    stages = [{"epochs": 1, "freeze": "reused"}, {"epochs": 1, "unfreeze": "all"}]
+    pretraining, built = prepared(content(AUTOENCODER, training={"stages": stages}))
+    before = copied(built.model.state_dict())
+    inner = pretraining.build(pretraining.tasks[0])
+    assert all(torch.equal(before[name], value) for name, value in hidden(inner.model.state_dict()).items())
+    assert all(p.requires_grad for p in inner.model.parameters())
+    Trainer(inner).fit()
+    assert all(torch.equal(value, before[name]) for name, value in built.model.state_dict().items())
+    assert [name for name, p in built.model.named_parameters() if p.requires_grad] == ["output.weight", "output.bias"]
+    pretraining.hand_over(built.model)
+    after = built.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in hidden(inner.model.state_dict()).items())
+    assert not torch.equal(after["dense1.weight"], before["dense1.weight"])
+    assert torch.equal(after["output.weight"], before["output.weight"])
+
+
 def test_without_pretraining_unlabeled_is_a_matter_of_the_statistics() -> None:
     def scale(**data: Any) -> torch.Tensor:
         experiment = read(content("none", data=data))

@@ -266,6 +266,33 @@ def test_what_is_done_is_not_done_again(stop: tuple[str, int], begun: int, tmp_p
     assert len(watch.told) == 3 - begun, "training has begun: pretraining is over"
 
 
+@pytest.mark.parametrize(("step", "best"), [(2, None), (6, 1)])
+def test_a_pretraining_that_a_hook_stops_is_over_and_what_it_learned_stays(
+    step: int, best: int | None, tmp_path: Path
+) -> None:
+    class Enough(Watch):
+        def of_pretraining(self, name: str, /) -> Hook:
+            return Stop()
+
+    class Stop(Hook):
+        def on_step_end(self, run: RunView, /) -> None:
+            if run.step == step:
+                run.stop("enough")
+
+    watch = Enough()
+    run = train(content({**AUTOENCODER, "batch_size": 400}), tmp_path, watch)
+    inner = run.pretraining("1-autoencoder")
+    summary = inner.summary()
+    assert (summary["status"], summary["stop_reason"], summary["best"]["epoch"]) == ("stopped", "enough", best)
+    assert run.summary()["status"] == "completed"
+    last = read_checkpoint(inner.checkpoint(inner.LAST), torch.device("cpu"))["training"]["model"]
+    kept = last if best is None else read_best(inner).model
+    fresh, _ = prepared(content({**AUTOENCODER, "batch_size": 400}))
+    start = fresh.tasks[0].task.model.state_dict()
+    assert torch.equal(watch.first["dense1.weight"], kept["dense1.weight"])
+    assert not torch.equal(watch.first["dense1.weight"], start["dense1.weight"])
+
+
 def test_a_pretraining_that_diverges_says_so_and_leaves_its_report(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="pretraining 1-autoencoder: training diverged"):
         train(content({**AUTOENCODER, "lr": 1e18}, optimizer={"name": "sgd"}), tmp_path)

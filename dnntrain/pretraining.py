@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from dnntrain import spec as specs
 from dnntrain.build import Named, Pretraining
-from dnntrain.checkpoints import read_best
+from dnntrain.checkpoints import read_best, read_checkpoint
 from dnntrain.errors import DivergedError, StoreError
 from dnntrain.recording import Recorder
 from dnntrain.resuming import afresh, began_with, latest, restore
@@ -26,8 +27,9 @@ _ENDED: Final = ("completed", "stopped")
 def pretrain(run: RunDirectory, pretraining: Pretraining, observers: Sequence[Hook], log: Recorder) -> None:
     """Learn all tasks of a pretraining, or go on where that was left; what was learned before is read.
 
-    Of each task the weights of its best epoch are kept, the ones that `model.reuse` would take. Noise that is drawn
-    afterwards is the same as without pretraining.
+    Of each task the weights of its best epoch are kept, the ones that `model.reuse` would take; of one that a hook
+    stopped before its first epoch was over, the last ones. Noise that is drawn afterwards is the same as without
+    pretraining.
 
     Args:
         run: the directory of the run that it belongs to.
@@ -47,12 +49,24 @@ def pretrain(run: RunDirectory, pretraining: Pretraining, observers: Sequence[Ho
             with directory.lock(), forked(pretraining.device):
                 torch.manual_seed(derive(each.spec.seed, f"pretraining {each.name} noise"))
                 fit = _learn(directory, pretraining, each, observers)
-            log.log(f"pretrained {each.name}: epoch {fit.best_epoch} of {fit.epochs} was the best")
-        each.task.model.load_state_dict(read_best(directory).model)
+            best = "no epoch" if fit.best_epoch is None else f"epoch {fit.best_epoch}"
+            reason = f" ({fit.stop_reason})" if fit.stop_reason else ""
+            log.log(f"pretrained {each.name}: {best} of {fit.epochs} was the best{reason}")
+        each.task.model.load_state_dict(_learned(directory))
 
 
 def _has_ended(directory: RunDirectory) -> bool:
     return (directory.path / directory.SUMMARY).exists() and directory.summary().get("status") in _ENDED
+
+
+def _learned(directory: RunDirectory) -> Mapping[str, Tensor]:
+    """Return the weights that a task ended with."""
+    summary = directory.summary()
+    if summary["status"] == "stopped" and summary["best"]["epoch"] is None:
+        last = read_checkpoint(directory.checkpoint(directory.LAST), torch.device("cpu"))
+        weights: Mapping[str, Tensor] = last["training"]["model"]
+        return weights
+    return read_best(directory).model
 
 
 def _learn(directory: RunDirectory, pretraining: Pretraining, each: Named, observers: Sequence[Hook]) -> Fit:
@@ -73,7 +87,7 @@ def _learn(directory: RunDirectory, pretraining: Pretraining, each: Named, obser
     try:
         recorder.begin()
         fit = trainer.fit()
-        recorder.end("completed")
+        recorder.end("stopped" if fit.stop_reason else "completed", stop_reason=fit.stop_reason)
     except KeyboardInterrupt as interrupted:
         with suppress(StoreError):
             recorder.end("interrupted", stop_reason=str(interrupted) or "interrupted")

@@ -110,7 +110,7 @@ GROUPS: dict[str, tuple[str, Callable[[spec.Spec], object]]] = {
     "recurrent nets": ("digits_gru", lambda made: made.model.architecture.name == "gru"),
     "transformers": ("digits_vit", lambda made: made.model.architecture.name == "vit"),
     "transfer": ("transfer_fashion_b", lambda made: made.model.reuse and len(made.training.stages) > 1),
-    "pretraining": ("mnist_autoencoder", lambda made: made.pretraining[0].name == "denoising_autoencoder"),
+    "pretraining": ("mnist_pretrained", lambda made: made.pretraining[0].name == "autoencoder"),
     "pretraining by layers": ("digits_rbm", lambda made: made.pretraining[0].name == "rbm"),
     "vanishing gradients": ("digits_sigmoid", lambda made: made.model.activation.name == "sigmoid"),
 }

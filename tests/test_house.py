@@ -54,7 +54,7 @@ PARTS = {
     },
     "datasets": {"datasets"},
     "optimizers": {"optimizers", "layers"},
-    "pretraining": {"pretraining", "activations", "architectures", "initializers", "layers"},
+    "pretraining": {"pretraining", "activations", "architectures", "initializers", "layers", "metrics"},
     "regularizers": {"layers"},
     "weights": {"weights"},
 }

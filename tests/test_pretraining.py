@@ -178,6 +178,23 @@ def test_pretraining_and_statistics_have_all_samples_without_labels_and_training
     assert torch.equal(scales[0], scales[2]) and not torch.equal(scales[0], scales[1])
 
 
+def test_what_is_pretrained_is_a_copy_of_the_network_as_it_was_built() -> None:
+    stages = [{"epochs": 1, "freeze": "reused"}, {"epochs": 1, "unfreeze": "all"}]
+    pretraining, built = prepared(content(AUTOENCODER, training={"stages": stages}))
+    before = copied(built.model.state_dict())
+    inner = pretraining.build(pretraining.tasks[0])
+    assert all(torch.equal(before[name], value) for name, value in hidden(inner.model.state_dict()).items())
+    assert all(p.requires_grad for p in inner.model.parameters())
+    Trainer(inner).fit()
+    assert all(torch.equal(value, before[name]) for name, value in built.model.state_dict().items())
+    assert [name for name, p in built.model.named_parameters() if p.requires_grad] == ["output.weight", "output.bias"]
+    pretraining.hand_over(built.model)
+    after = built.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in hidden(inner.model.state_dict()).items())
+    assert not torch.equal(after["dense1.weight"], before["dense1.weight"])
+    assert torch.equal(after["output.weight"], before["output.weight"])
+
+
 def test_without_pretraining_unlabeled_is_a_matter_of_the_statistics() -> None:
     def scale(**data: Any) -> torch.Tensor:
         experiment = read(content("none", data=data))
@@ -247,6 +264,33 @@ def test_what_is_done_is_not_done_again(stop: tuple[str, int], begun: int, tmp_p
         assert first.checkpoint(first.LAST).stat().st_mtime_ns == before
     dnntrain.resume(run.path, overrides=["training.epochs=3"], observers=[watch])
     assert len(watch.told) == 3 - begun, "training has begun: pretraining is over"
+
+
+@pytest.mark.parametrize(("step", "best"), [(2, None), (6, 1)])
+def test_a_pretraining_that_a_hook_stops_is_over_and_what_it_learned_stays(
+    step: int, best: int | None, tmp_path: Path
+) -> None:
+    class Enough(Watch):
+        def of_pretraining(self, name: str, /) -> Hook:
+            return Stop()
+
+    class Stop(Hook):
+        def on_step_end(self, run: RunView, /) -> None:
+            if run.step == step:
+                run.stop("enough")
+
+    watch = Enough()
+    run = train(content({**AUTOENCODER, "batch_size": 400}), tmp_path, watch)
+    inner = run.pretraining("1-autoencoder")
+    summary = inner.summary()
+    assert (summary["status"], summary["stop_reason"], summary["best"]["epoch"]) == ("stopped", "enough", best)
+    assert run.summary()["status"] == "completed"
+    last = read_checkpoint(inner.checkpoint(inner.LAST), torch.device("cpu"))["training"]["model"]
+    kept = last if best is None else read_best(inner).model
+    fresh, _ = prepared(content({**AUTOENCODER, "batch_size": 400}))
+    start = fresh.tasks[0].task.model.state_dict()
+    assert torch.equal(watch.first["dense1.weight"], kept["dense1.weight"])
+    assert not torch.equal(watch.first["dense1.weight"], start["dense1.weight"])
 
 
 def test_a_pretraining_that_diverges_says_so_and_leaves_its_report(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -9,9 +10,9 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from dnntrain.build.data import Data, outputs, unlabeled
+from dnntrain.build.data import Data, unlabeled
 from dnntrain.build.locating import located
-from dnntrain.build.model import blocks_of, build_model, laid_out
+from dnntrain.build.model import blocks_of, laid_out
 from dnntrain.build.staging import Stage
 from dnntrain.build.training import augment_of, parameters_of
 from dnntrain.errors import UsageError
@@ -81,9 +82,8 @@ class Pretraining:
             y=torch.zeros(len(source.x), dtype=torch.int64, device=source.x.device),
             index=torch.from_numpy(unlabeled(spec, data).index).to(source.x.device),
         )
-        network = build_model(spec, data.shape, outputs(spec, data))
-        network.load_state_dict(built.model.state_dict())
-        self._network = network
+        # A copy, since what trains a network lays its weights out, freezes layers, and moves it for its own needs.
+        self._network = copy.deepcopy(built.model).cpu()
         self.tasks = list(self._set())
 
     def _set(self) -> Iterator[Named]:

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from dnntrain.errors import UsageError
 from dnntrain.registry import Family, Fraction
+from dnntrain.training.modes import evaluating
 
 dropouts = Family(
     "dropout",
@@ -188,16 +189,11 @@ def mc_mode(model: nn.Module) -> Iterator[None]:
     Args:
         model: any network; layers of PyTorch that drop out inside themselves (recurrent ones, attention) are found too.
     """
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        for module, _ in before:
+    with evaluating(model):
+        for module in model.modules():
             if _samples(module):
                 module.training = True
         yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 @torch.no_grad()

@@ -43,6 +43,10 @@ ENOUGH_EPOCHS: Final = 12
 MOST_PROBED: Final = 4
 """So many kinds of configurations are measured at most."""
 
+PACE_STEPS: Final = 20
+PACE_S: Final = 0.5
+"""So many steps of a pretraining, or so many seconds, tell its pace."""
+
 MOST_LOOKED_AT: Final = 256
 """So many configurations are looked at, evenly spread over the sweep, to find their kinds."""
 
@@ -101,7 +105,7 @@ class Measured:
     Attributes:
         kind: of which.
         steps: optimizer steps that were timed.
-        start_s: seconds of a run that no epoch takes: opening the data, building, the first step, ending.
+        start_s: seconds of a run that no epoch takes: opening the data, building, pretraining, the first step, ending.
         step_s: seconds of an optimizer step.
         valid_s: seconds of the validation of a sample.
         write_s: seconds that writing takes after each epoch.
@@ -352,19 +356,64 @@ def _epoch(trainer: Trainer, clock: Callable[[], float]) -> _Epoch:
 
 
 class _OneStep(Hook):
-    """Ends a training after its first step."""
+    """Ends a training after its first step, and each pretraining before it as soon as its pace is known.
+
+    Args:
+        clock: tells the time in seconds.
+
+    Attributes:
+        pretrainings: what was seen of them.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.pretrainings: list[_Pace] = []
+
+    @override
+    def of_pretraining(self, name: str, /) -> Hook:
+        self.pretrainings.append(_Pace(self._clock))
+        return self.pretrainings[-1]
 
     @override
     def on_step_end(self, run: RunView, /) -> None:
         run.stop("a step was all that was wanted")
 
 
+class _Pace(Hook):
+    """Ends a pretraining after some steps, and tells how long the others would have taken.
+
+    Attributes:
+        left_s: seconds of the steps that were not taken, and of validation as far as it was seen.
+    """
+
+    left_s = 0.0
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first = 0.0
+
+    @override
+    def on_step_end(self, run: RunView, /) -> None:
+        if run.step == 1:
+            # Not counted: kernels are chosen and memory is taken meanwhile.
+            self._first = self._clock()
+            return
+        seconds = self._clock() - self._first
+        if seconds >= PACE_S or run.step > PACE_STEPS:
+            self.left_s = (run.epochs * run.steps_per_epoch - run.step) * seconds / (run.step - 1)
+            run.stop("the pace was all that was wanted")
+
+
 def _time_start(kind: Kind, clock: Callable[[], float]) -> tuple[float, int]:
-    """Return the seconds of a run that is ended after its first step, and the bytes of its files but checkpoints."""
+    """Return the seconds of a run that is ended after its first step, and the bytes of its files but checkpoints.
+
+    Pretraining is a part of both: its seconds are foretold from a few steps.
+    """
     with tempfile.TemporaryDirectory() as folder:
         started = clock()
-        made = run.train(kind.spec, runs=folder, observers=[_OneStep()])
-        seconds = clock() - started
+        first = _OneStep(clock)
+        made = run.train(kind.spec, runs=folder, observers=[first])
+        seconds = clock() - started + sum(each.left_s for each in first.pretrainings)
         return seconds, _size(made.path) - _size(made.path / RunDirectory.CHECKPOINTS)
 
 

@@ -15,6 +15,7 @@ from dnntrain import interruption
 from dnntrain.training.batches import Batches
 from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook
+from dnntrain.training.modes import evaluating
 from dnntrain.training.state import copied
 from dnntrain.training.stepper import autocast
 
@@ -121,24 +122,21 @@ def measure_statistics(built: Built) -> dict[str, Tensor]:
     if not norms:
         return {}
     momenta = {norm: norm.momentum for norm in norms.values()}
-    modes = {module: module.training for module in model.modules()}
     seen = 0
     try:
-        model.eval()
-        for norm in norms.values():
-            norm.reset_running_stats()
-            norm.train()
-        for ((x, _),) in Batches(examples, batch_size=built.evaluation_batch, generator=order).epoch():
-            interruption.check()
-            seen += len(x)
+        with evaluating(model):
             for norm in norms.values():
-                norm.momentum = len(x) / seen
-            with autocast(built.device, built.precision):
-                model(x)
+                norm.reset_running_stats()
+                norm.train()
+            for ((x, _),) in Batches(examples, batch_size=built.evaluation_batch, generator=order).epoch():
+                interruption.check()
+                seen += len(x)
+                for norm in norms.values():
+                    norm.momentum = len(x) / seen
+                with autocast(built.device, built.precision):
+                    model(x)
     finally:
         for norm, momentum in momenta.items():
             norm.momentum = momentum
-        for module, training in modes.items():
-            module.training = training
     wanted = {f"{name}.{key}" for name in norms for key in ("running_mean", "running_var")}
     return {name: value.clone() for name, value in model.state_dict().items() if name in wanted}

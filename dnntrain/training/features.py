@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -19,6 +18,7 @@ from typing_extensions import override
 
 from dnntrain import interruption
 from dnntrain.training.batches import Batch, Examples
+from dnntrain.training.modes import evaluating
 from dnntrain.training.randomness import forked
 from dnntrain.training.state import copied, differences
 from dnntrain.training.stepper import autocast
@@ -57,7 +57,7 @@ class Features(Examples):
     @torch.no_grad()
     def size_of(self, sample: Tensor) -> int:
         """Return the bytes of what the layers give for each of some prepared samples."""
-        with _evaluating(self.lower):
+        with evaluating(self.lower):
             return int(self._pass(sample).nbytes) // len(sample)
 
     @cached_property
@@ -67,7 +67,7 @@ class Features(Examples):
         Raises:
             Interrupted: a signal asked for the end.
         """
-        with _evaluating(self.lower):
+        with evaluating(self.lower):
             pieces = self._pieces()
             first = next(pieces)
             # Filled piece by piece: to put them together at the end would take twice the memory.
@@ -136,23 +136,11 @@ def split(
     return nn.Sequential(OrderedDict(layers[:height])), nn.Sequential(OrderedDict(layers[height:]))
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a while."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 def _settled(layer: nn.Module, x: Tensor, held: Collection[nn.Module]) -> Tensor | None:
     """Return what a layer gives for some samples; None where training changes it, or draws at random in it."""
     if any(p.requires_grad for p in layer.parameters()):
         return None
-    with _evaluating(layer):
+    with evaluating(layer):
         state, random = copied(layer.state_dict()), _random(x.device)
         for module in layer.modules():
             module.training = module not in held

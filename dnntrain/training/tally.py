@@ -13,6 +13,7 @@ from typing_extensions import override
 from dnntrain import interruption
 from dnntrain.training.batches import Batch, Examples
 from dnntrain.training.built import Loss, Metric
+from dnntrain.training.modes import evaluating
 from dnntrain.training.stepper import Step, autocast
 
 TRAINED_AT_ONCE: Final = 64
@@ -246,9 +247,7 @@ def evaluate(
         Interrupted: a signal asked for the end; nothing has changed.
     """
     tally = Tally(metrics, every=EVALUATED_AT_ONCE)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         for x, y in examples.slices(batch_size):
             interruption.check()
             with autocast(examples.device, precision):
@@ -256,6 +255,3 @@ def evaluate(
                 mean = loss(outputs, y)
             tally.add(outputs, (x, y), mean)
         return tally.figures(prefix)
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -180,6 +180,20 @@ def test_the_first_configurations_are_shown() -> None:
     assert lines[-1] == "... and 5 more"
 
 
+def test_pretraining_is_foretold_and_not_gone_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ways: list[Any] = ["none", *({"name": "rbm", "visible": "gaussian", "epochs": epochs} for epochs in (100, 10_000))]
+    networks = {f"model.{key}": [value] for key, value in (("activation", "sigmoid"), ("normalization", "none"))}
+    found = probe(Plan(draft({"pretraining": ways, **networks})), seconds=0.6, threads=1)
+    assert found.seconds < 30, "ten thousand epochs take longer"
+    starts = {
+        each.kind.spec.pretraining[0].options.epochs if each.kind.spec.pretraining else 0: each.start_s  # type: ignore[attr-defined]
+        for each in found.measured
+    }
+    assert starts[10_000] > 60
+    assert (starts[10_000] - starts[0]) / (starts[100] - starts[0]) == pytest.approx(100, rel=0.9)
+
+
 def test_a_real_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     plan = Plan(draft({"optimizer.lr": [0.1, 0.01], **mlps(3, 30)}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from dnntrain.parts.pretraining.base import (
     LATEST,
     Above,
     Headed,
+    Mean,
     Task,
     features_of,
     hidden_layers,
@@ -57,19 +57,6 @@ class Adversaries(Above):
         statistics = {name: buffer.clone() for name, buffer in judge.named_buffers()}
         deceived = functional_call(judge, {**held, **statistics}, (made.to(x.dtype),))
         return torch.cat((real, made_up, deceived), dim=1)
-
-
-@dataclass(frozen=True)
-class ToldApart:
-    """Share of the samples, and of what was made up, that is taken for what it is."""
-
-    def sums(self, outputs: Tensor, targets: Tensor, /) -> Tensor:
-        """Return the number of right judgements, half of it for each kind, of shape (1,)."""
-        return 0.5 * ((outputs[:, 0] > 0).sum() + (outputs[:, 1] < 0).sum()).view(1)
-
-    def value(self, sums: Tensor, count: int, /) -> float:
-        """Divide by the number of samples."""
-        return float(sums[0]) / count
 
 
 @pretrainings.register(
@@ -119,7 +106,12 @@ def gan(
         nn.Unflatten(1, shape),
     )
     model = Adversaries(layers, head, generator, latent)
-    return [Task(model, _both_sides, metrics={"told_apart": ToldApart()}, monitor=LATEST)]
+    return [Task(model, _both_sides, metrics={"told_apart": Mean(_told_apart)}, monitor=LATEST)]
+
+
+def _told_apart(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of right judgements of a sample and of what was made up beside it: 0, 1/2 or 1."""
+    return 0.5 * ((outputs[:, 0] > 0).float() + (outputs[:, 1] < 0).float())
 
 
 def _both_sides(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +17,7 @@ from dnntrain.registry import Family, Positive, PositiveInt
 from dnntrain.training.batches import Change
 from dnntrain.training.built import Loss, Metric
 from dnntrain.training.hooks import Monitor
+from dnntrain.training.modes import evaluating
 
 LATEST = Monitor("epoch", "max")
 """For what has no figure that says which epoch is best: the last one is."""
@@ -124,13 +124,17 @@ class Headed(Above):
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean over the samples of one column of the outputs (N, K)."""
+    """The mean over the samples of a figure that each of them has.
 
-    column: int
+    Attributes:
+        figure: of each sample, (N,), by the outputs and what stands in place of targets.
+    """
+
+    figure: Callable[[Tensor, Tensor], Tensor]
 
     def sums(self, outputs: Tensor, targets: Tensor, /) -> Tensor:
-        """Return the sum of the column, of shape (1,)."""
-        return outputs[:, self.column].sum().view(1)
+        """Return the sum over the samples, of shape (1,)."""
+        return self.figure(outputs, targets).sum().view(1)
 
     def value(self, sums: Tensor, count: int, /) -> float:
         """Divide by the number of samples."""
@@ -221,16 +225,3 @@ def shapes_in(layers: Mapping[str, nn.Module], shape: tuple[int, ...]) -> list[t
             x = layer(x)
             shapes.append(tuple(x.shape[1:]))
     return shapes
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Put modules into evaluation mode for a while."""
-    modes = {module: module.training for whole in modules for module in whole.modules()}
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

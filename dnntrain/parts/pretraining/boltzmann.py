@@ -125,7 +125,7 @@ def rbm(
                 machine,
                 _free_energy_difference,
                 name,
-                metrics={"reconstruction_error": Mean(1)},
+                metrics={"reconstruction_error": Mean(_reconstruction_error)},
                 monitor=LATEST,
                 frozen=tuple(below.values()),
                 from_zero_to_one=not tasks and visible == "bernoulli",
@@ -152,6 +152,10 @@ def _checked(name: str, group: Mapping[str, nn.Module]) -> nn.Linear:
             "model.activation: sigmoid"
         )
     return layer
+
+
+def _reconstruction_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs[:, 1]
 
 
 def _free_energy_difference(outputs: Tensor, targets: Tensor) -> Tensor:

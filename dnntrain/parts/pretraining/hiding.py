@@ -19,6 +19,7 @@ from dnntrain.parts.pretraining.autoencoders import Autoencoder
 from dnntrain.parts.pretraining.base import (
     Above,
     Headed,
+    Mean,
     Task,
     embedding_in,
     features_of,
@@ -225,20 +226,9 @@ def max_margin(
         good, bad = outputs.float().unbind(1)
         return (margin - good + bad).clamp(min=0).mean()
 
-    return [Task(Pairs(layers, head), loss, prepared=Spoiling(places).change, metrics={"ranked_right": RankedRight()})]
-
-
-@dataclass(frozen=True)
-class RankedRight:
-    """Share of pairs (N, 2) whose first score is the higher one."""
-
-    def sums(self, outputs: Tensor, targets: Tensor, /) -> Tensor:
-        """Return their number, of shape (1,)."""
-        return (outputs[:, 0] > outputs[:, 1]).sum().view(1)
-
-    def value(self, sums: Tensor, count: int, /) -> float:
-        """Divide by the number of pairs."""
-        return float(sums[0]) / count
+    return [
+        Task(Pairs(layers, head), loss, prepared=Spoiling(places).change, metrics={"ranked_right": Mean(_ranked_right)})
+    ]
 
 
 @dataclass(frozen=True)
@@ -296,6 +286,10 @@ class Spoiling:
         ahead = int(torch.randint(1, max(2, len(x)), (), generator=generator))
         spoilt = torch.where(self.places.draw(x, generator), x.roll(ahead, 0), x)
         return torch.stack((x, spoilt), dim=1), y
+
+
+def _ranked_right(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs[:, 0] > outputs[:, 1]
 
 
 def _decoder(layers: Mapping[str, nn.Module], shape: tuple[int, ...], blocks: Blocks) -> nn.Module:

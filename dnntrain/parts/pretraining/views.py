@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,6 +10,7 @@ from typing_extensions import override
 from dnntrain.errors import UsageError
 from dnntrain.parts.architectures import Blocks
 from dnntrain.parts.architectures.base import dense
+from dnntrain.parts.metrics import Accuracy
 from dnntrain.parts.pretraining.base import Headed, Task, features_of, hidden_layers, pretrainings
 from dnntrain.registry import Positive, PositiveInt
 
@@ -25,19 +24,6 @@ class Projected(Headed):
     def forward(self, x: Tensor) -> Tensor:
         projected: Tensor = self.head(self.encode(x.flatten(0, 1)))
         return projected.view(*x.shape[:2], -1)
-
-
-@dataclass(frozen=True)
-class Right:
-    """Share of samples whose largest logit is the right one."""
-
-    def sums(self, outputs: Tensor, targets: Tensor, /) -> Tensor:
-        """Return their number, of shape (1,)."""
-        return (outputs.argmax(dim=1) == targets).sum().view(1)
-
-    def value(self, sums: Tensor, count: int, /) -> float:
-        """Divide by the number of samples."""
-        return float(sums[0]) / count
 
 
 @pretrainings.register(
@@ -65,7 +51,7 @@ def rotation(network: nn.Module, shape: tuple[int, ...], blocks: Blocks, /) -> l
         form = " x ".join(map(str, shape))
         raise UsageError(f"rotation turns square pictures, and a sample of this data has the form {form}")
     head = nn.Sequential(nn.Flatten(), dense(features_of(layers, shape), TURNS, blocks.initialize_output))
-    return [Task(Headed(layers, head), _cross_entropy, raw=turned, metrics={"accuracy": Right()})]
+    return [Task(Headed(layers, head), _cross_entropy, raw=turned, metrics={"accuracy": Accuracy()})]
 
 
 @pretrainings.register(

@@ -110,3 +110,10 @@ def test_a_monitored_metric_that_is_not_finite_ends_training(bad: float) -> None
 def test_divergence_is_a_reason_to_stop_rather_than_an_error() -> None:
     assert callbacks.choose("terminate_on_nan").build().stops_on_divergence
     assert not made().stops_on_divergence
+
+
+def test_the_warm_up_of_a_later_stage_is_counted_from_its_beginning() -> None:
+    run = Run()
+    run.epoch = run.epochs_before = 50
+    assert stops_after(made(patience=1, warmup=3), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], run) == 5
+    assert run.of_a_stage

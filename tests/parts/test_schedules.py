@@ -374,3 +374,29 @@ def test_a_warm_up_hides_nothing_else_of_a_hook() -> None:
     assert inner.left == 1
     assert hook.stops_on_divergence
     assert not AfterWarmup(Hook(), 3).stops_on_divergence
+
+
+def test_the_warm_up_of_a_later_stage_is_counted_from_its_beginning() -> None:
+    class Listening(Hook):
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, int]] = []
+
+        def on_epoch_start(self, run: Any, /) -> None:
+            self.heard.append(("start", run.step))
+
+        def on_step_end(self, run: Any, /) -> None:
+            self.heard.append(("step", run.step))
+
+        def on_epoch_end(self, run: Any, /) -> None:
+            self.heard.append(("end", run.step))
+
+    inner, run = Listening(), Run()
+    run.step = run.steps_before = 100
+    hook = AfterWarmup(inner, 3)
+    for _ in range(2):
+        hook.on_epoch_start(run)
+        for _ in range(2):
+            run.step += 1
+            hook.on_step_end(run)
+        hook.on_epoch_end(run)
+    assert inner.heard == [("step", 104), ("end", 104)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 import dnntrain
 from dnntrain import build, spec, yamltext
 from dnntrain.checkpoints import read_best, read_checkpoint
-from dnntrain.cli.live import display
+from dnntrain.cli.live import LiveDisplay, display
 from dnntrain.errors import DivergedError, Interrupted, SpecError, StoreError, UsageError
 from dnntrain.parts.pretraining import pretrainings
 from dnntrain.placement import place
 from dnntrain.registry import Entry
 from dnntrain.store import RunDirectory, listing
 from dnntrain.training.built import Built
-from dnntrain.training.hooks import Hook, RunView
+from dnntrain.training.hooks import Hook, Monitor, RunView
 from dnntrain.training.state import copied
 from dnntrain.training.trainer import Trainer
 from dnntrain.verifying import verify_resume
@@ -142,6 +145,26 @@ def test_epochs_of_pretraining_are_told_by_name(tmp_path: Path, capsys: pytest.C
         train(content(AUTOENCODER), tmp_path, *observers)
     lines = capsys.readouterr().out.splitlines()
     starts = [line.split("train:")[0].rstrip(" *") for line in lines]
+    assert starts == ["1-autoencoder: epoch 1/2", "1-autoencoder: epoch 2/2", "epoch 1/2", "epoch 2/2"]
+
+
+def test_a_terminal_shows_a_bar_for_each_pretraining_and_takes_it_away(tmp_path: Path) -> None:
+    class Bars(Hook):
+        shown: list[list[str]] = []
+
+        def of_pretraining(self, name: str, /) -> Hook:
+            return self
+
+        def on_epoch_end(self, run: RunView, /) -> None:
+            self.shown.append([task.description for task in progress.tasks])
+
+    progress = Progress(console=Console(file=io.StringIO(), width=200))
+    train(content(AUTOENCODER), tmp_path, LiveDisplay(progress), bars := Bars())
+    assert [len(each) for each in bars.shown] == [1] * 4 and not progress.tasks
+    assert [each[0].startswith("1-autoencoder: epoch") for each in bars.shown] == [True, True, False, False]
+    assert isinstance(progress.console.file, io.StringIO)
+    lines = progress.console.file.getvalue().splitlines()
+    starts = [line.split("train:")[0].rstrip(" *") for line in lines if "train:" in line]
     assert starts == ["1-autoencoder: epoch 1/2", "1-autoencoder: epoch 2/2", "epoch 1/2", "epoch 2/2"]
 
 
@@ -399,6 +422,45 @@ def test_validation_asks_the_same_in_each_epoch() -> None:
             torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
         )
         assert not torch.equal(first[0][0], first[1][0][:40])
+
+
+def test_clipping_and_precision_are_the_experiments() -> None:
+    pretraining, built = prepared(content(AUTOENCODER, training={"clip": {"norm": 0.5}, "precision": "bf16"}))
+    inner = pretraining.build(pretraining.tasks[0])
+    assert inner.clip == built.clip and inner.clip.norm == 0.5
+    assert inner.precision == built.precision == "bf16"
+
+
+@pytest.mark.parametrize("entry", list(pretrainings), ids=lambda entry: entry.name)
+def test_the_best_epoch_is_the_last_one_where_no_figure_tells(entry: Entry) -> None:
+    tells = entry.name not in ("rbm", "gan")
+    pretraining, _ = prepared(made(entry))
+    for each in pretraining.tasks:
+        assert pretraining.build(each).monitor == (Monitor("valid/loss", "min") if tells else Monitor("epoch", "max"))
+    tree = made(entry)
+    tree["data"] = {**tree["data"], "validation": "none"}
+    pretraining, _ = prepared(tree)
+    assert pretraining.build(pretraining.tasks[0]).monitor.metric == ("train/loss" if tells else "epoch")
+
+
+def test_views_are_compared_with_as_many_in_validation_as_in_training() -> None:
+    pretraining, _ = prepared(made(pretrainings["contrastive"], batch_size=70))
+    assert pretraining.build(pretraining.tasks[0]).evaluation_batch == 70
+
+
+def test_each_task_and_training_draw_noise_of_their_own(tmp_path: Path) -> None:
+    class Seeds(Hook):
+        seeds: list[int] = []
+
+        def of_pretraining(self, name: str, /) -> Hook:
+            return self
+
+        def on_fit_start(self, run: RunView, /) -> None:
+            self.seeds.append(torch.initial_seed())
+
+    seeds = Seeds()
+    train(content([AUTOENCODER, AUTOENCODER]), tmp_path, seeds)
+    assert len(set(seeds.seeds)) == len(seeds.seeds) == 3
 
 
 def test_samples_are_augmented_in_training_and_labels_are_not_mixed() -> None:

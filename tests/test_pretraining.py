@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from pretrainedruns import AUTOENCODER, content, hidden, made, prepared, read
+from rich.console import Console
+from rich.progress import Progress
 
 import dnntrain
-from dnntrain import build, spec, yamltext
+from dnntrain import spec
 from dnntrain.checkpoints import read_best, read_checkpoint
-from dnntrain.cli.live import display
+from dnntrain.cli.live import LiveDisplay, display
 from dnntrain.errors import DivergedError, Interrupted, SpecError, StoreError, UsageError
 from dnntrain.parts.pretraining import pretrainings
-from dnntrain.placement import place
 from dnntrain.registry import Entry
 from dnntrain.store import RunDirectory, listing
-from dnntrain.training.built import Built
 from dnntrain.training.hooks import Hook, RunView
 from dnntrain.training.state import copied
-from dnntrain.training.trainer import Trainer
 from dnntrain.verifying import verify_resume
 
 
@@ -30,46 +31,6 @@ from dnntrain.verifying import verify_resume
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """No machine goes down here, and a sync takes longer than an epoch."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-def content(pretraining: Any, **sections: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "name": "own",
-        "seed": 3,
-        "data": {"dataset": "digits", "limit": 60, "validation": {"size": 100}},
-        "model": {"architecture": {"name": "mlp", "hidden": [12, 10]}},
-        "training": {"epochs": 2, "threads": 1},
-        "pretraining": pretraining,
-    }
-    for name, section in sections.items():
-        made[name] = {**made[name], **section} if name in made and isinstance(section, dict) else section
-    return made
-
-
-AUTOENCODER = {"name": "autoencoder", "epochs": 2, "batch_size": 256}
-
-
-def made(entry: Entry, **changes: Any) -> dict[str, Any]:
-    """Return an experiment with a part of the family in it that suits."""
-    example = entry.example if isinstance(entry.example, dict) else {"name": entry.name}
-    sections: dict[str, Any] = {}
-    if entry.name == "rbm":
-        sections["model"] = {"activation": "sigmoid"}
-    if entry.name == "contrastive":
-        sections["data"] = {"augment": {"name": "random_crop", "padding": 1}}
-    return content({**example, "epochs": 2, "batch_size": 400, **changes}, **sections)
-
-
-def read(tree: dict[str, Any]) -> spec.Spec:
-    return spec.loads(yamltext.dump(tree), source="f.yaml")
-
-
-def prepared(tree: dict[str, Any]) -> tuple[build.Pretraining, Built]:
-    experiment = read(tree)
-    data = build.open_data(experiment)
-    experiment = build.resolve(experiment, data)
-    built = build.build(experiment, data, place(experiment))
-    return build.Pretraining(experiment, data, place(experiment), built), built
 
 
 class Watch(Hook):
@@ -103,10 +64,6 @@ class StopAfter(Hook):
 
 def train(tree: dict[str, Any], runs: Path, *observers: Hook) -> RunDirectory:
     return RunDirectory(dnntrain.train(tree, runs=runs, observers=observers).path)
-
-
-def hidden(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if name.startswith(("dense", "norm"))}
 
 
 def test_training_begins_with_the_best_weights_of_what_was_pretrained_last(tmp_path: Path) -> None:
@@ -145,6 +102,26 @@ def test_epochs_of_pretraining_are_told_by_name(tmp_path: Path, capsys: pytest.C
     assert starts == ["1-autoencoder: epoch 1/2", "1-autoencoder: epoch 2/2", "epoch 1/2", "epoch 2/2"]
 
 
+def test_a_terminal_shows_a_bar_for_each_pretraining_and_takes_it_away(tmp_path: Path) -> None:
+    class Bars(Hook):
+        shown: list[list[str]] = []
+
+        def of_pretraining(self, name: str, /) -> Hook:
+            return self
+
+        def on_epoch_end(self, run: RunView, /) -> None:
+            self.shown.append([task.description for task in progress.tasks])
+
+    progress = Progress(console=Console(file=io.StringIO(), width=200))
+    train(content(AUTOENCODER), tmp_path, LiveDisplay(progress), bars := Bars())
+    assert [len(each) for each in bars.shown] == [1] * 4 and not progress.tasks
+    assert [each[0].startswith("1-autoencoder: epoch") for each in bars.shown] == [True, True, False, False]
+    assert isinstance(progress.console.file, io.StringIO)
+    lines = progress.console.file.getvalue().splitlines()
+    starts = [line.split("train:")[0].rstrip(" *") for line in lines if "train:" in line]
+    assert starts == ["1-autoencoder: epoch 1/2", "1-autoencoder: epoch 2/2", "epoch 1/2", "epoch 2/2"]
+
+
 def test_the_output_and_the_noise_of_training_are_as_without_pretraining(tmp_path: Path) -> None:
     with_it, without = Watch(), Watch()
     drop = {"model": {"dropout": {"name": "dropout", "rate": 0.4}}}
@@ -160,48 +137,6 @@ def test_the_output_and_the_noise_of_training_are_as_without_pretraining(tmp_pat
     keys = ("train/loss", "valid/loss", "train/accuracy")
     rows = [[{key: json.loads(line)[key] for key in keys} for line in text.splitlines()] for text in (one, other)]
     assert rows[0] == rows[1]
-
-
-def test_pretraining_and_statistics_have_all_samples_without_labels_and_training_does_not() -> None:
-    pretraining, built = prepared(content(AUTOENCODER))
-    inner = pretraining.build(pretraining.tasks[0])
-    assert (len(inner.train.examples), len(built.train.examples)) == (1438 - 100, 60)
-    assert set(built.train.examples.index.tolist()) < set(inner.train.examples.index.tolist())
-    assert inner.valid is not None and built.valid is not None
-    assert inner.valid.index.tolist() == built.valid.index.tolist()
-    assert not set(inner.valid.index.tolist()) & set(inner.train.examples.index.tolist())
-    assert not inner.train.examples.y.any(), "labels"
-    assert inner.train.examples.prepare is built.train.examples.prepare
-    _, limited = prepared(content(AUTOENCODER, data={"unlabeled": False}))
-    _, whole = prepared(content(AUTOENCODER, data={"limit": None}))
-    scales = [each.train.examples.prepare.scale for each in (built, limited, whole)]
-    assert torch.equal(scales[0], scales[2]) and not torch.equal(scales[0], scales[1])
-
-
-def test_what_is_pretrained_is_a_copy_of_the_network_as_it_was_built() -> None:
-    stages = [{"epochs": 1, "freeze": "reused"}, {"epochs": 1, "unfreeze": "all"}]
-    pretraining, built = prepared(content(AUTOENCODER, training={"stages": stages}))
-    before = copied(built.model.state_dict())
-    inner = pretraining.build(pretraining.tasks[0])
-    assert all(torch.equal(before[name], value) for name, value in hidden(inner.model.state_dict()).items())
-    assert all(p.requires_grad for p in inner.model.parameters())
-    Trainer(inner).fit()
-    assert all(torch.equal(value, before[name]) for name, value in built.model.state_dict().items())
-    assert [name for name, p in built.model.named_parameters() if p.requires_grad] == ["output.weight", "output.bias"]
-    pretraining.hand_over(built.model)
-    after = built.model.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in hidden(inner.model.state_dict()).items())
-    assert not torch.equal(after["dense1.weight"], before["dense1.weight"])
-    assert torch.equal(after["output.weight"], before["output.weight"])
-
-
-def test_without_pretraining_unlabeled_is_a_matter_of_the_statistics() -> None:
-    def scale(**data: Any) -> torch.Tensor:
-        experiment = read(content("none", data=data))
-        opened = build.open_data(experiment)
-        return build.standardizer(build.resolve(experiment, opened), opened).scale
-
-    assert torch.equal(scale(), scale(unlabeled=False)) and not torch.equal(scale(), scale(unlabeled=True))
 
 
 def test_the_word_reused_means_what_was_pretrained(tmp_path: Path) -> None:
@@ -366,51 +301,19 @@ def test_every_part_survives_a_stop_in_the_middle_of_each_task(entry: Entry) -> 
     assert len(verdict.stops) >= tasks + 1 and verdict.rows == 2 * tasks + 1
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("entry", list(pretrainings), ids=lambda entry: entry.name)
-def test_every_part_learns_in_every_precision(entry: Entry, precision: str) -> None:
-    tree = {**made(entry, epochs=1, batch_size=60), "training": {"epochs": 1, "precision": precision}}
-    tree["model"]["normalization"] = "none" if entry.name == "rbm" else "batch"
-    pretraining, _ = prepared(tree)
-    for each in pretraining.tasks:
-        built = pretraining.build(each)
-        before = copied(built.model.state_dict())
-        fit = Trainer(built).fit()
-        assert fit.best_epoch == 1
-        after = built.model.state_dict()
-        moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-        still = {name.split(".")[0] for module in each.task.frozen for name in names_of(module, built.model)}
-        assert moved and not moved & still
-        own = {"dense1", "dense2"} - still if not each.task.name else {each.task.name}
-        assert own <= moved, "hidden layers learn"
+def test_each_task_and_training_draw_noise_of_their_own(tmp_path: Path) -> None:
+    class Seeds(Hook):
+        seeds: list[int] = []
 
+        def of_pretraining(self, name: str, /) -> Hook:
+            return self
 
-def names_of(module: torch.nn.Module, model: torch.nn.Module) -> list[str]:
-    return [name for name, each in model.named_modules() if each is module]
+        def on_fit_start(self, run: RunView, /) -> None:
+            self.seeds.append(torch.initial_seed())
 
-
-def test_validation_asks_the_same_in_each_epoch() -> None:
-    for name in ("denoising_autoencoder", "rotation", "masked", "contrastive"):
-        pretraining, _ = prepared(made(pretrainings[name]))
-        valid = pretraining.build(pretraining.tasks[0]).valid
-        assert valid is not None
-        first, second = (list(valid.slices(40)) for _ in range(2))
-        assert all(
-            torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
-        )
-        assert not torch.equal(first[0][0], first[1][0][:40])
-
-
-def test_samples_are_augmented_in_training_and_labels_are_not_mixed() -> None:
-    augment = [{"name": "random_crop", "padding": 1}, {"name": "mixup", "alpha": 0.2}]
-    pretraining, _ = prepared(content(AUTOENCODER, data={"augment": augment}))
-    plain, _ = prepared(content(AUTOENCODER))
-    ours, theirs = (each.build(each.tasks[0]) for each in (pretraining, plain))
-    (changed,), (kept,) = next(ours.train.epoch()), next(theirs.train.epoch())
-    assert changed[0].shape == kept[0].shape and not torch.equal(changed[0], kept[0])
-    assert torch.equal(changed[0], changed[1]), "what was changed is what is to be brought back"
-    assert ours.valid is not None and theirs.valid is not None
-    assert torch.equal(next(ours.valid.slices(9))[0], next(theirs.valid.slices(9))[0])
+    seeds = Seeds()
+    train(content([AUTOENCODER, AUTOENCODER]), tmp_path, seeds)
+    assert len(set(seeds.seeds)) == len(seeds.seeds) == 3
 
 
 MISFITS: list[tuple[dict[str, Any], str]] = [

@@ -109,6 +109,7 @@ def test_a_spoilt_sample_has_places_of_one_other_sample(shape: tuple[int, ...]) 
     model: Any = network({"name": "gru", "units": 4}, shape) if len(shape) == 2 else net([3], shape)
     (task,) = tasks({"name": "max_margin", "share": 0.5}, model, shape)
     x = torch.arange(5.0).view(5, *[1] * len(shape)) * 1000 + torch.rand(5, *shape)
+    assert all((asked(task, x, seed)[0][:, 1] != x).flatten(1).any(dim=1).all() for seed in range(20)), "never itself"
     pairs, _ = asked(task, x)
     assert pairs.shape == (5, 2, *shape) and torch.equal(pairs[:, 0], x)
     spoilt = pairs[:, 1]

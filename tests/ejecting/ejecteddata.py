@@ -76,6 +76,17 @@ def many_samples(folder: Path) -> dict[str, Any]:
     }
 
 
+def spoilt() -> dict[str, Any]:
+    """Return an experiment whose first step leaves weights with which no figure is finite any more."""
+    return {
+        "data": {"dataset": "digits", "limit": 100, "batch_size": 100},
+        "model": {"architecture": {"name": "mlp", "hidden": [8, 8, 8]}},
+        "optimizer": {"name": "sgd", "lr": 1e15},
+        "training": {"epochs": 3, "threads": 1, "device": "cpu"},
+        "callbacks": ["terminate_on_nan"],
+    }
+
+
 def _write_idx(folder: Path) -> None:
     folder.mkdir(parents=True)
     draw = np.random.default_rng(2)

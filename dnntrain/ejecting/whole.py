@@ -112,7 +112,7 @@ _ABOUT: Final = (
 
 _STREAMS: Final = '''
 def derive(stream: str) -> int:
-    """Return the seed of a stream of random numbers; each purpose has one of its own."""
+    """Return the seed of a stream of random numbers; each purpose has its own."""
     digest = hashlib.blake2b(f"{SEED}:{stream}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -162,7 +162,10 @@ def _about(spec: Spec, facts: Facts) -> str:
         **{name: _word(version) for name, version in facts.versions.items()},
     }
     filled = [Template(each).substitute(values) for each in _ABOUT]
-    return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled) + "\n"
+    # The quotes before the first line are as much a part of its width.
+    quotes = '"' * 3
+    filled[0] = quotes + filled[0]
+    return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled).removeprefix(quotes) + "\n"
 
 
 def _word(name: str) -> str:

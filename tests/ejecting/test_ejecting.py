@@ -22,6 +22,7 @@ import dnntrain
 from dnntrain import ejecting
 from dnntrain import spec as specs
 from dnntrain.cli import app
+from dnntrain.ejecting.script import WIDTH
 from dnntrain.ejecting.whole import PARTS, objections, parts_of
 from dnntrain.errors import ExportError, UsageError
 from dnntrain.registry import families
@@ -126,6 +127,8 @@ def test_a_reader_finds_the_scripts_in_order(pairs: list[Pair]) -> None:
         )
         assert done.returncode == 0, done.stdout[-3000:]
     for pair in pairs:
+        wide = [line for line in pair.script.read_text().splitlines() if len(line) > WIDTH and "Path(" not in line]
+        assert wide == []
         # The first three lines may say where it comes from.
         assert "dnntrain" not in pair.script.read_text().split('"""', 2)[2]
 

@@ -87,6 +87,28 @@ def spoilt() -> dict[str, Any]:
     }
 
 
+def patient() -> dict[str, Any]:
+    """Return an experiment that waits twice for two epochs, with classes of one sample, and noise of rrelu alone."""
+    return {
+        "data": {"dataset": "digits", "limit": 60, "validation": {"size": 10}},
+        "model": {"architecture": {"name": "mlp", "hidden": [8]}, "activation": "rrelu"},
+        "schedule": {"name": "performance", "patience": 2, "min_delta": 9.0},
+        "metrics": ["f1", "precision", "recall"],
+        "training": {"epochs": 6, "threads": 1, "device": "cpu"},
+        "callbacks": [],
+    }
+
+
+def shaken() -> dict[str, Any]:
+    """Return an experiment whose gradients alone are noisy."""
+    return {
+        "data": {"dataset": "digits", "limit": 60},
+        "model": {"architecture": {"name": "mlp", "hidden": [8]}, "activation": "relu"},
+        "regularizers": [{"name": "gradient_noise", "eta": 0.1}],
+        "training": {"epochs": 2, "threads": 1, "device": "cpu"},
+    }
+
+
 def _write_idx(folder: Path) -> None:
     folder.mkdir(parents=True)
     draw = np.random.default_rng(2)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from ejectedcases import covering
-from ejecteddata import datasets, many_samples, many_values, spoilt
+from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
 from typer.testing import CliRunner
 
 import dnntrain
@@ -79,7 +79,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
-        cases = [*covering(datasets(folder), most=CASES), many_values(folder), many_samples(folder), spoilt()]
+        cases = covering(datasets(folder), most=CASES)
+        cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]
         for number, case in enumerate(cases):
             record = dnntrain.train(case, runs=folder / "runs", test=number % 3 != 1)
             script = folder / f"case{number}.py"
@@ -275,7 +276,7 @@ def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
 
 
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("name: mlp", "name: mlp").replace("augment: []", "augment: [horizontal_flip]")
+    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip]")
     (copied.path / "spec.yaml").write_text(text.replace("average: null", "average: ema"))
     assert "\n    training.average: ema\n    data.augment: horizontal_flip\n" in told(copied)
 

@@ -77,7 +77,7 @@ test = np.sort(shuffled(len(y), seed=0, stream=$stream)[: len(y) // 5])
 
 _IDX: Final = '''
 def read_pictures(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read the pictures (N, 1, 28, 28) and the labels of one part, behind their headers."""
+    """Read pictures (N, 1, 28, 28) and labels of one part, behind their headers."""
     x = np.fromfile(FOLDER / f"{name}-images-idx3-ubyte", dtype=np.uint8, offset=16)
     y = np.fromfile(FOLDER / f"{name}-labels-idx1-ubyte", dtype=np.uint8, offset=8)
     return x.reshape(-1, 1, 28, 28), y.astype(np.int64)

@@ -11,6 +11,7 @@ from dnntrain import build
 from dnntrain import spec as specs
 from dnntrain.ejecting.whole import Facts, objections, script_of
 from dnntrain.errors import ExportError
+from dnntrain.resuming import unlike
 from dnntrain.spec import Spec
 from dnntrain.spec.schema import RetrySpec
 from dnntrain.store import RunDirectory, find, refuse_existing, write_atomic
@@ -61,7 +62,13 @@ def eject(
             f"the data is not what {directory.name} was trained on, so that no script could repeat it; bring it back, "
             f"or train on what is there: dnntrain run {directory.path / directory.SPEC}"
         )
-    facts = Facts(directory.name, threads=environment["threads"], test=summary.get("test") is not None)
+    facts = Facts(
+        directory.name,
+        script=path.name,
+        threads=environment["threads"],
+        test=summary.get("test") is not None,
+        versions=_versions(environment),
+    )
     text = script_of(spec, data, facts)
     write_atomic(path, lambda file: file.write(text.encode()))
     return Ejected(path, directory.name, text.count("\n"))
@@ -74,6 +81,17 @@ def _refuse(found: list[str], directory: RunDirectory) -> None:
             f"{directory.name} cannot be ejected, since no script is written for:{listed}\n"
             "docs/models.md lists what can be; dnntrain export writes the trained network for elsewhere"
         )
+
+
+def _versions(environment: Mapping[str, Any]) -> dict[str, str]:
+    packages = environment.get("packages", {})
+    found = {
+        "dnntrain": packages.get("dnntrain"),
+        "python": environment.get("python"),
+        "torch": environment.get("torch_build"),
+        "numpy": packages.get("numpy"),
+    }
+    return {name: str(version) for name, version in found.items()}
 
 
 def _unlike(
@@ -89,8 +107,13 @@ def _unlike(
         found.append("a run that does not say how many threads it had")
     if environment.get("step_strategy", {}).get("compiled"):
         found.append("training.compile: true")
-    if any(each.get("identity") != environment.get("identity") for each in environment.get("resumed", [])):
+    resumed = environment.get("resumed", [])
+    if any(each.get("identity") != environment.get("identity") for each in resumed):
         found.append("an experiment that was changed while it was trained, or went on under other versions")
+    found += dict.fromkeys(remark for each in resumed for remark in unlike(environment, each))
+    status = directory.status(summary)
+    if status in ("running", "interrupted"):
+        found.append(f"a run that has not come to its end ({status}): dnntrain resume brings it there")
     if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
         found.append("a training that diverged and went back")
     if "time limit" in str(summary.get("stop_reason")):

@@ -88,7 +88,7 @@ ACTIVATIONS: Final[dict[str, Activation]] = {
 
 _CHANNEL_NORM: Final = '''
 class $name(nn.$base):
-    """$title over the channels, at each position of a picture by itself."""
+    """$title over the channels of each position."""
 
     def forward(self, z: Tensor) -> Tensor:
         return super().forward(z.movedim(1, -1)).movedim(-1, 1)

@@ -47,7 +47,7 @@ def _cross_entropy(script: Script, options: Any, data: Data) -> tuple[str, str]:
     # Above this width, as ruff would write it.
     if len(total) > _LONGEST:
         total = total.replace("(outputs", "(\n    outputs").removesuffix(")") + "\n)"
-    return f"{about}, each weighted by its class", f"weights = {weights}\ntotal = {total}\nreturn total / len(y)"
+    return f"{about}, weighted by class", f"weights = {weights}\ntotal = {total}\nreturn total / len(y)"
 
 
 _LONGEST: Final = 76
@@ -126,7 +126,7 @@ _LOGITS: Final = "outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=
 
 _TOP_K: Final = '''
 def among_largest(outputs: Tensor, y: Tensor, k: int) -> int:
-    """Return how many samples have the right class among those of the k largest outputs."""
+    """Return how many samples have the right class among the k largest outputs."""
     $logits
     leading = outputs.topk(k, dim=1).indices
     return (leading == y.unsqueeze(1)).sum().item()
@@ -215,13 +215,13 @@ def gaps(outputs: Tensor, y: Tensor) -> Tensor:
     confidence, predicted = outputs.double().softmax(dim=1).max(dim=1)
     gap = confidence - (predicted == y).double()
     position = torch.where(confidence > 0, confidence * $bins, 1.0)
-    bins = (position.ceil().long() - 1).clamp(0, $bins - 1)
+    bins = (position.ceil().long() - 1).clamp(0, $last)
     return gap @ F.one_hot(bins, $bins).double()
 '''
 
 
 def _calibration(script: Script, options: Any, binary: bool, classes: int) -> _Metric:
-    script.define(fill(_GAPS, bins=options.bins, logits=_LOGITS if binary else ""))
+    script.define(fill(_GAPS, bins=options.bins, last=options.bins - 1, logits=_LOGITS if binary else ""))
     return _Metric("0.0", call("gaps", *_CODE), "{sum}.abs().sum().item() / self.count", "gaps")
 
 
@@ -278,7 +278,7 @@ $start
         self.waiting.append((outputs, y))
 
     def measure(self, at_least: int) -> None:
-        """Sum up the metrics of the batches that wait, all at once, if they are so many."""
+        """Sum up the metrics of the batches that wait, if they are so many."""
         if len(self.waiting) >= at_least:
             outputs, y = map(torch.cat, zip(*self.waiting, strict=True))
             self.waiting = []

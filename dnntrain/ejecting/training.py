@@ -42,7 +42,7 @@ class Setting:
 
 _JOINING: Final = '''
 def cut(positions: Tensor) -> list[Tensor]:
-    """Cut positions into batches; a last one of a single sample joins the one before."""
+    """Cut positions into batches; a last one of one sample joins the one before."""
     batches = list(positions.split(BATCH_SIZE))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -81,7 +81,7 @@ class Trainer:
 $start
 
     def epoch(self) -> dict[str, float]:
-        """Train on all samples in a new random order; return the means of the figures."""
+        """Train on all samples in a new random order; return the mean figures."""
         self.network.train()
         figures = Figures()
 $sums
@@ -108,7 +108,7 @@ $rest
 
 _ACCUMULATED: Final = '''
     def step(self, batches: list[Tensor], figures: Figures) -> $returned:
-        """Take one step on some batches as if they were one; return $what."""
+        """Take a step on some batches; return $what."""
 $rates
         self.network.zero_grad()
         total = sum(map(len, batches))
@@ -182,7 +182,8 @@ def _start(setting: Setting) -> list[str]:
             "self.parameters = kernels + others",
         ]
     if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
-        made.append("self.kernels = [p for p in network.parameters() if p.ndim > 1]")
+        kernels_of = "kernels" if setting.decays else "[p for p in network.parameters() if p.ndim > 1]"
+        made.append(f"self.kernels = {kernels_of}")
     made.append("values, self.gradient = flatten(self.parameters)")
     if setting.decays:
         made.append("decayed = sum(p.numel() for p in kernels)")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from string import Template
 from typing import Any, Final
-
-import numpy as np
-import torch
 
 from dnntrain import build
 from dnntrain.build import Data
@@ -93,18 +88,22 @@ class Facts:
 
     Attributes:
         run: how the run is called.
+        script: how the script is called.
         threads: that one operation had.
         test: whether the test part was measured.
+        versions: of what the run was trained with: `dnntrain`, `python`, `torch` and `numpy`.
     """
 
     run: str
+    script: str
     threads: int
     test: bool
+    versions: Mapping[str, str]
 
 
 _ABOUT: Final = (
-    "$title, in plain PyTorch: what dnntrain $version did in the run $run.",
-    "    python $run.py [FOLDER]",
+    "$title, in plain PyTorch: what dnntrain $dnntrain did in the run $run.",
+    "    python $script [FOLDER]",
     "writes metrics.jsonl, a line an epoch, and best.pt, the weights of the best epoch, into FOLDER, or $folder. "
     "It needs $needs.",
     "With the versions of the run (Python $python, PyTorch $torch, NumPy $numpy), on the same kind of CPU, the figures "
@@ -113,7 +112,7 @@ _ABOUT: Final = (
 
 _STREAMS: Final = '''
 def derive(stream: str) -> int:
-    """Return the seed of a stream of random numbers; each purpose has one of its own."""
+    """Return the seed of a stream of random numbers; each purpose has its own."""
     digest = hashlib.blake2b(f"{SEED}:{stream}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -156,21 +155,22 @@ def _about(spec: Spec, facts: Facts) -> str:
         dataset = _word(vars(spec.data.dataset.options)["path"].name)
     values = {
         "title": f"{architecture} on {dataset}",
-        "version": metadata.version("dnntrain"),
         "run": _word(facts.run),
+        "script": _word(facts.script),
         "folder": f"{spec.name}_ejected",
         "needs": listed(needs),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
+        **{name: _word(version) for name, version in facts.versions.items()},
     }
     filled = [Template(each).substitute(values) for each in _ABOUT]
-    return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled) + "\n"
+    # The quotes before the first line are as much a part of its width.
+    quotes = '"' * 3
+    filled[0] = quotes + filled[0]
+    return "\n\n".join(each if each.startswith(" ") else wrapped(each) for each in filled).removeprefix(quotes) + "\n"
 
 
 def _word(name: str) -> str:
     """Return a name for a docstring, which nothing in it may end."""
-    return re.sub(r"[^\w.-]", "_", name)
+    return re.sub(r"[^\w.+-]", "_", name)
 
 
 _PATIENCE: Final = '''
@@ -192,6 +192,13 @@ class Patience:
         return self.waited >= self.epochs
 '''
 
+_AS_JSON: Final = '''
+def as_json(figures: dict[str, float]) -> str:
+    """Return a line of JSON, which has no NaN: null is for what is not finite."""
+    told = {k: v if math.isfinite(v) else None for k, v in figures.items()}
+    return json.dumps(told) + "\\n"
+'''
+
 _MAIN: Final = '''
 def main() -> None:
     """Train, and write what comes of it."""
@@ -202,7 +209,8 @@ def main() -> None:
     $standardize
     network = make_network()
     trainer = Trainer(network, standardize, *train)
-    best, best_epoch, best_weights = $worst, 0, {}
+    best, best_epoch = $worst, 0
+    best_weights = network.state_dict()  # the last ones, should no epoch be the best
 $start
     with (folder / "metrics.jsonl").open("w") as file:
         for epoch in range(1, EPOCHS + 1):
@@ -211,7 +219,7 @@ $train
             row = {"epoch": epoch, "step": trainer.steps, **figures}
             $validate
             row["seconds"] = time.perf_counter() - started
-            file.write(json.dumps(row) + "\\n")
+            file.write(as_json(row))
             print("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
             value = row["$monitor"]
             if value $better best:
@@ -226,7 +234,7 @@ $end
 _TEST: Final = """
 network.load_state_dict(best_weights)
 figures = evaluate(network, standardize, *test, "test")
-(folder / "test.json").write_text(json.dumps(figures) + "\\n")
+(folder / "test.json").write_text(as_json(figures))
 print("  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 """
 
@@ -263,6 +271,7 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
         react=lines(react, 3),
         end=lines([_TEST.strip()], 1) if facts.test else "",
     )
+    script.define(_AS_JSON)
     script.define(made)
 
 

@@ -76,6 +76,39 @@ def many_samples(folder: Path) -> dict[str, Any]:
     }
 
 
+def spoilt() -> dict[str, Any]:
+    """Return an experiment whose first step leaves weights with which no figure is finite any more."""
+    return {
+        "data": {"dataset": "digits", "limit": 100, "batch_size": 100},
+        "model": {"architecture": {"name": "mlp", "hidden": [8, 8, 8]}},
+        "optimizer": {"name": "sgd", "lr": 1e15},
+        "training": {"epochs": 3, "threads": 1, "device": "cpu"},
+        "callbacks": ["terminate_on_nan"],
+    }
+
+
+def patient() -> dict[str, Any]:
+    """Return an experiment that waits twice for two epochs, with classes of one sample, and noise of rrelu alone."""
+    return {
+        "data": {"dataset": "digits", "limit": 60, "validation": {"size": 10}},
+        "model": {"architecture": {"name": "mlp", "hidden": [8]}, "activation": "rrelu"},
+        "schedule": {"name": "performance", "patience": 2, "min_delta": 9.0},
+        "metrics": ["f1", "precision", "recall"],
+        "training": {"epochs": 6, "threads": 1, "device": "cpu"},
+        "callbacks": [],
+    }
+
+
+def shaken() -> dict[str, Any]:
+    """Return an experiment whose gradients alone are noisy."""
+    return {
+        "data": {"dataset": "digits", "limit": 60},
+        "model": {"architecture": {"name": "mlp", "hidden": [8]}, "activation": "relu"},
+        "regularizers": [{"name": "gradient_noise", "eta": 0.1}],
+        "training": {"epochs": 2, "threads": 1, "device": "cpu"},
+    }
+
+
 def _write_idx(folder: Path) -> None:
     folder.mkdir(parents=True)
     draw = np.random.default_rng(2)

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 from ejectedcases import covering
-from ejecteddata import datasets, many_samples, many_values
+from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
 from typer.testing import CliRunner
 
 import dnntrain
 from dnntrain import ejecting
 from dnntrain import spec as specs
 from dnntrain.cli import app
+from dnntrain.ejecting.script import WIDTH
 from dnntrain.ejecting.whole import PARTS, objections, parts_of
 from dnntrain.errors import ExportError, UsageError
 from dnntrain.registry import families
@@ -78,9 +79,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
-        cases = [*covering(datasets(folder), most=CASES), many_values(folder), many_samples(folder)]
+        cases = covering(datasets(folder), most=CASES)
+        cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]
         for number, case in enumerate(cases):
-            record = dnntrain.train(case, runs=folder / "runs", test=number % 2 == 0)
+            record = dnntrain.train(case, runs=folder / "runs", test=number % 3 != 1)
             script = folder / f"case{number}.py"
             ejecting.eject(record.path, output=script)
             made.append(Pair(case, RunDirectory(record.path), script))
@@ -94,14 +96,22 @@ def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert figures(rows) == figures(pair.run.metrics()), pair.case
         assert [list(row) for row in figures(rows)] == [list(row) for row in figures(pair.run.metrics())]
-        best = torch.load(pair.run.checkpoint(RunDirectory.BEST), weights_only=True)["model"]
-        again = torch.load(out / "best.pt", weights_only=True)
-        assert best.keys() == again.keys()
-        assert all(torch.equal(best[name], again[name]) for name in best), pair.case
+        if pair.run.summary()["best"]["epoch"] is not None:
+            best = torch.load(pair.run.checkpoint(RunDirectory.BEST), weights_only=True)["model"]
+            again = torch.load(out / "best.pt", weights_only=True)
+            assert best.keys() == again.keys()
+            assert all(torch.equal(best[name], again[name]) for name in best), pair.case
         measured = pair.run.summary()["test"]
         assert (out / "test.json").exists() == (measured is not None)
         if measured is not None:
             assert json.loads((out / "test.json").read_text()) == measured
+
+
+def test_what_is_not_finite_is_null_as_in_the_run(pairs: list[Pair]) -> None:
+    run = pairs[-1].run
+    assert run.summary()["best"]["epoch"] is None and run.summary()["test"]["test/loss"] is None
+    assert run.metrics()[-1]["valid/loss"] is None
+    assert all("NaN" not in file.read_text() for file in pairs[-1].script.with_suffix("").glob("*.json*"))
 
 
 def test_the_cases_have_every_part_that_can_be_ejected(pairs: list[Pair]) -> None:
@@ -118,6 +128,8 @@ def test_a_reader_finds_the_scripts_in_order(pairs: list[Pair]) -> None:
         )
         assert done.returncode == 0, done.stdout[-3000:]
     for pair in pairs:
+        wide = [line for line in pair.script.read_text().splitlines() if len(line) > WIDTH and "Path(" not in line]
+        assert wide == []
         # The first three lines may say where it comes from.
         assert "dnntrain" not in pair.script.read_text().split('"""', 2)[2]
 
@@ -226,6 +238,34 @@ def test_a_run_that_a_cpu_would_not_repeat_is_refused(copied: RunDirectory) -> N
     assert "the data is not what" in told(copied, threads=1, data={"fingerprint": "another"})
 
 
+def test_a_run_that_was_resumed_is_ejected_unless_it_went_on_elsewhere(copied: RunDirectory) -> None:
+    before = copied.environment()
+    copied.write_environment({**before, "resumed": [before]})
+    ejecting.eject(copied.path, output=copied.path / "fine.py")
+    for key, other in {"threads": 2, "device": "cuda:0", "cpu": "another"}.items():
+        refusal = told(copied, resumed=[before, {**before, key: other}, {**before, key: other}])
+        assert refusal.count(f"than the run began with ({before[key]}, now {other})") == 1
+        assert refusal.count("\n    ") == 1
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_a_run_that_is_not_at_its_end_is_refused(copied: RunDirectory, status: str) -> None:
+    copied.write_summary({**copied.summary(), "status": status})
+    assert "not come to its end (interrupted): dnntrain resume" in told(copied)
+
+
+def test_the_script_says_what_the_run_was_trained_with_and_how_it_is_called(copied: RunDirectory) -> None:
+    packages = {**copied.environment()["packages"], "dnntrain": "0.0.1", "numpy": "1.9"}
+    copied.write_environment(
+        {**copied.environment(), "packages": packages, "python": "3.9.1", "torch_build": '1.0+"""'}
+    )
+    ejecting.eject(copied.path, output=copied.path / "mine.py")
+    about = " ".join((copied.path / "mine.py").read_text().split('"""')[1].split())
+    assert f"what dnntrain 0.0.1 did in the run {copied.name}." in about
+    assert "(Python 3.9.1, PyTorch 1.0+___, NumPy 1.9)" in about
+    assert "python mine.py [FOLDER]" in about
+
+
 def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
     (copied.path / "spec.yaml").write_text(
         copied.spec_text().replace("on_divergence: stop", "on_divergence: {retry: 1}")
@@ -236,7 +276,7 @@ def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
 
 
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("name: mlp", "name: mlp").replace("augment: []", "augment: [horizontal_flip]")
+    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip]")
     (copied.path / "spec.yaml").write_text(text.replace("average: null", "average: ema"))
     assert "\n    training.average: ema\n    data.augment: horizontal_flip\n" in told(copied)
 

@@ -18,20 +18,21 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
 
+from dnntrain.sweep.engines import local
+
 WARM = multiprocessing.get_context("forkserver")
-WARM.set_forkserver_preload(
-    [
-        "dnntrain.cli",
-        "dnntrain.cli.live",
-        "dnntrain.verifying",
-        "torch._dynamo",  # which the first optimizer imports
-        "sklearn.datasets",
-        "tensorboard.compat.proto.summary_pb2",
-        "tensorboard.summary.writer.record_writer",
-        "tensorboard.plugins.hparams.api_pb2",
-        "tensorboard.plugins.hparams.metadata",
-    ]
-)
+# There is one such server in a process: the workers of an engine under test are forked from it too.
+local._NURSERY += [
+    "dnntrain.cli",
+    "dnntrain.cli.live",
+    "dnntrain.verifying",
+    "sklearn.datasets",
+    "tensorboard.compat.proto.summary_pb2",
+    "tensorboard.summary.writer.record_writer",
+    "tensorboard.plugins.hparams.api_pb2",
+    "tensorboard.plugins.hparams.metadata",
+]
+WARM.set_forkserver_preload(local._NURSERY)
 
 
 class _Descriptor:

@@ -64,10 +64,13 @@ def ablate(
             raise UsageError("name an experiment file or, after --resume, an ablation that was begun")
         if resume is not None and (seeds, without, metric, set_) != (None, None, None, None):
             raise UsageError("an ablation goes on as it was begun: leave out --seeds, --without, --metric and --set")
+        from dnntrain.sweep.engines.choice import choose, prepare
+
+        if not dry_run:
+            prepare(None, workers)
         load_plugins(plugin)
         from dnntrain import spec
         from dnntrain.sweep import ablation
-        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.study import Study, find
 
         if resume is not None:
@@ -137,10 +140,12 @@ def bisect(
 ) -> None:
     """Find the settings that explain the gap between two experiments, by training some between them."""
     with user_errors():
+        from dnntrain.sweep.engines.choice import choose, prepare
+
+        prepare(None, workers)
         load_plugins(plugin)
         from dnntrain.sweep import bisection, telling
         from dnntrain.sweep.between import Between, differing, draft_between, open_experiment
-        from dnntrain.sweep.engines.choice import choose
         from dnntrain.sweep.plan import Plan
 
         ends = [open_experiment(each, runs=runs_dir, overrides=set_ or ()) for each in (a, b)]

@@ -105,9 +105,12 @@ def sweep(
 ) -> None:
     """Train many runs from one file: search a space, over seeds, and say which configuration is best."""
     with user_errors():
+        from dnntrain.sweep.engines.choice import Cluster, choose, prepare
+
+        if not dry_run:
+            prepare(engine, workers, address)
         load_plugins(plugin)
         from dnntrain.spec import draft
-        from dnntrain.sweep.engines.choice import Cluster, choose
         from dnntrain.sweep.study import Study, find
 
         if (config is None) == (resume is None):
@@ -144,8 +147,10 @@ def worker(
 ) -> None:
     """Join a sweep, also from another machine: take runs of it until it is finished."""
     with user_errors():
+        from dnntrain.sweep.engines.choice import Cluster, choose, prepare
+
+        prepare(engine, workers, address)
         load_plugins(plugin)
-        from dnntrain.sweep.engines.choice import Cluster, choose
         from dnntrain.sweep.study import Study, find
 
         try:

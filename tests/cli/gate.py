@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from dnntrain import interruption
 from dnntrain.parts.callbacks import callbacks
 from dnntrain.training.hooks import Hook, RunView
 
@@ -23,7 +24,7 @@ class Gate(Hook):
         while run.epoch > 1 and not seen.exists():
             if time.monotonic() > end:
                 raise TimeoutError(f"nobody has seen epoch {run.epoch - 1}")
-            time.sleep(0.001)
+            interruption.sleep(0.001)
 
 
 @callbacks.register("gate", equation="epoch N + 1 after the file seen-N", cite="a test")

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Work:
         self.directory = directory
 
     def __call__(self) -> None:
-        local._SPAWN = multiprocessing.get_context("fork")
+        local._FORKED, local.prepare = multiprocessing.get_context("fork"), lambda: None
         Study(SweepDirectory(self.directory)).work(local.Local(2, threads=1), observer=Speaking())
 
 
@@ -94,8 +95,11 @@ class Group:
                 return
 
     def kill(self) -> None:
-        """Kill the conductor and its workers at once."""
-        self.signal(signal.SIGKILL)
+        """Kill the conductor and its workers at once, unless they have come to the end of the sweep."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL, to_all=True)
+        _, said = self.process.communicate(PATIENCE_S)
+        assert self.process.returncode in (0, -signal.SIGKILL), said
 
     def signal(self, number: int) -> int | None:
         """Send a signal to all of them, as a terminal does; return how the conductor ended."""

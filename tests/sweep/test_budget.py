@@ -191,7 +191,8 @@ def test_pretraining_is_foretold_and_not_gone_through(tmp_path: Path, monkeypatc
         for each in found.measured
     }
     assert starts[10_000] > 60
-    assert (starts[10_000] - starts[0]) / (starts[100] - starts[0]) == pytest.approx(100, rel=0.9)
+    # A hundred times as long; measured beside other work, so to an order of magnitude.
+    assert 10 < (starts[10_000] - starts[0]) / (starts[100] - starts[0]) < 1000
 
 
 def test_a_real_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warmprocesses import WARM
 
 import dnntrain
 from dnntrain import spec, yamltext
@@ -13,7 +12,6 @@ from dnntrain.errors import StoreError, UsageError
 from dnntrain.store import RunDirectory, SweepDirectory
 from dnntrain.sweep import study as studying
 from dnntrain.sweep.conductor import Event
-from dnntrain.sweep.engines import local
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.engines.local import Local
 from dnntrain.sweep.study import Study
@@ -61,8 +59,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.mark.process
-def test_two_processes_come_to_the_same_figures(grid: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_SPAWN", WARM)
+def test_two_processes_come_to_the_same_figures(grid: Study, tmp_path: Path) -> None:
     other = begin(tmp_path)
     found = other.work(Local(2, threads=1), observer=Telling())
     assert figures(other) == figures(grid)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dnntrain.errors import UsageError, shorten
+from dnntrain.sweep.engines import local
 from dnntrain.sweep.engines.base import Engine
 
 AUTO: Final = "auto"
@@ -31,6 +32,15 @@ class Cluster:
     home: bool = False
 
 
+def prepare(name: str | None, workers: str | None, address: str | None = None) -> None:
+    """Begin what takes the engine seconds, where `choose` is going to return one of several processes.
+
+    To be called before PyTorch is imported here, so that both happen at a time.
+    """
+    if name in (None, "local") and address is None and workers not in (None, "1"):
+        local.prepare()
+
+
 def choose(name: str | None, workers: str | None, cluster: Cluster | None = None) -> Engine:
     """Return an engine.
 
@@ -43,7 +53,6 @@ def choose(name: str | None, workers: str | None, cluster: Cluster | None = None
         UsageError: there is no such engine, or no such number, or no such cluster.
     """
     from dnntrain.sweep.engines.inline import Inline
-    from dnntrain.sweep.engines.local import Local
 
     if workers is not None and workers != AUTO and not (workers.isdecimal() and int(workers) > 0):
         raise UsageError(f"--workers {shorten(workers)}: a whole number from 1 on, or {AUTO}")
@@ -62,7 +71,7 @@ def choose(name: str | None, workers: str | None, cluster: Cluster | None = None
             raise UsageError(f"the engine inline has one worker, not {count}: choose --engine local")
         return Inline()
     if name == "local":
-        return Local(count, gpus=gpus)
+        return local.Local(count, gpus=gpus)
     raise UsageError(f"there is no engine '{shorten(name)}': known: inline, local, ray")
 
 

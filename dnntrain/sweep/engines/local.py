@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -16,10 +17,32 @@ from typing import Final
 from dnntrain import interruption
 from dnntrain.sweep.engines.base import Job, Outcome
 
-_SPAWN: Final = multiprocessing.get_context("spawn")
+_FORKED: Final = multiprocessing.get_context("forkserver")
+_NURSERY: Final = [
+    "dnntrain.sweep.engines.nursery",
+    "dnntrain.sweep.engines.work",
+    "dnntrain.run",
+    "dnntrain.recording",
+    "torch._dynamo",  # which the first optimizer imports
+]
+"""What every worker needs, and what takes seconds to import: one process does, and the workers are forked from it."""
 _GRACE_S: Final = 60.0
 """How long the workers have to save their state once they were asked to end."""
 _LEAVE: Final = "leave"
+
+
+def prepare() -> None:
+    """Begin to import what workers need, in the process that they are forked from, and return at once.
+
+    Whoever has to import PyTorch first, or to look for GPUs, calls this before, so that both happen at a time.
+    """
+    _FORKED.set_forkserver_preload(_NURSERY)
+    resource_tracker.ensure_running()  # which unblocks signals where it has to be started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass
@@ -127,15 +150,13 @@ class Local:
         return told
 
     def _start(self, place: int) -> _Worker:
-        ours, theirs = _SPAWN.Pipe()
-        environment = {} if not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[place % len(self._gpus)]}
-        process = _SPAWN.Process(target=_work, args=(theirs, self.threads, environment), daemon=True)
-        # What a signal to the whole group means to a process that has only just started: nothing yet.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        prepare()
+        ours, theirs = _FORKED.Pipe()
+        environment = dict(os.environ)
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
+        process = _FORKED.Process(target=_work, args=(theirs, self.threads, environment), daemon=True)
+        process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -160,7 +181,7 @@ def _work(pipe: Connection, threads: int, environment: dict[str, str]) -> None:
     # Signals go to the whole group of processes; the conductor alone decides what they mean.
     for number in interruption.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
+    os.environ.clear()  # of the time when the process was started that this one was forked from
     os.environ.update(environment)
     import torch
 

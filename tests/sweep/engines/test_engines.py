@@ -18,14 +18,12 @@ from typing import Any
 
 import pytest
 import torch
-from warmprocesses import WARM
 
 import dnntrain
 from dnntrain import interruption, yamltext
 from dnntrain.checkpoints import read_checkpoint
 from dnntrain.errors import Interrupted, UsageError
 from dnntrain.store import RunDirectory
-from dnntrain.sweep.engines import local
 from dnntrain.sweep.engines import ray as rays
 from dnntrain.sweep.engines.base import Engine, Job, Outcome
 from dnntrain.sweep.engines.inline import Inline
@@ -115,14 +113,6 @@ def clusters() -> Iterator[Cluster]:
 def cluster() -> Iterator[Cluster]:
     with clusters() as made:
         yield made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warm() -> Iterator[None]:
-    """Have the processes of `local` forked from one that has imported everything; test_local starts them as it does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "_SPAWN", WARM)
-        yield
 
 
 class Bench:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,77 @@ def test_workers_end_with_the_conductor(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]:
         assert time.monotonic() < deadline, "the worker lives on"
         time.sleep(0.05)
+
+
+LEAVES = """
+import multiprocessing
+import signal
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_local import job
+from dnntrain import interruption
+from dnntrain.errors import Interrupted
+from dnntrain.sweep.engines.local import Local, prepare
+
+def tell():
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.getsignal(signal.SIGTERM).name, flush=True)
+
+if __name__ == "__main__":
+    prepare()
+    other = multiprocessing.get_context("forkserver").Process(target=tell)
+    other.start()
+    other.join()
+    engine = Local(2, threads=1)
+    with interruption.listening():
+        engine.submit(job(1, Path(sys.argv[1]), epochs=10_000))
+        engine.submit(job(2, Path(sys.argv[1]), epochs=10_000))
+        try:
+            while True: engine.wait(1.0)
+        except Interrupted:
+            print(sorted((each.key, each.ending) for each in engine.close()))
+"""
+
+
+def test_a_signal_to_all_processes_is_the_conductors_alone(tmp_path: Path) -> None:
+    script = tmp_path / "leaves.py"
+    script.write_text(LEAVES)
+    command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
+    conductor = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        is_going(tmp_path, 1)
+        is_going(tmp_path, 2)
+        os.killpg(conductor.pid, signal.SIGTERM)
+        # The end of what they say is the end of all of them: each has the pipes.
+        said, errors = conductor.communicate(timeout=60)
+    finally:
+        if conductor.returncode is None:
+            os.killpg(conductor.pid, signal.SIGKILL)
+    others = "set() SIG_DFL\n"  # what is not ours, but forked from the same process, hears
+    assert (said, errors) == (f"{others}[(1, 'interrupted'), (2, 'interrupted')]\n", "")
+    assert all(RunDirectory(tmp_path / f"run-{key}").resumable() for key in (1, 2))
+
+
+TELLS = """
+import os
+from pathlib import Path
+Path(__file__).with_suffix(".txt").write_text(f"{os.environ.get('GIVEN')} {os.environ.get('TAKEN')}")
+"""
+
+
+def test_a_worker_has_the_environment_of_the_time_when_it_is_started(
+    engine: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAKEN", "before")
+    local.prepare()
+    monkeypatch.setenv("GIVEN", "after")
+    monkeypatch.delenv("TAKEN")
+    (tmp_path / "tells.py").write_text(TELLS)
+    engine.submit(replace(job(1, tmp_path), plugins=(str(tmp_path / "tells.py"),)))
+    assert outcomes(engine) == [Outcome(1, "ended")]
+    assert (tmp_path / "tells.txt").read_text() == "after None"
 
 
 def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

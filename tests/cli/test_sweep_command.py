@@ -213,7 +213,6 @@ def test_the_way_to_go_on_has_all_that_is_needed(config: Path, monkeypatch: pyte
     def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dnntrain.parts.plugins._loaded", {})
     monkeypatch.setattr("dnntrain.sweep.study.Study.work", interrupted)
     given = ["--storage", "sqlite:///state.db", "--plugin", "own parts.py"]
     shown = call("sweep", str(config), "--grid", "optimizer.lr=0.1", *given)

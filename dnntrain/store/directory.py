@@ -18,6 +18,7 @@ from dnntrain.store.atomic import link_or_copy, remove_leftovers, write_atomic
 from dnntrain.store.flat import finite
 from dnntrain.store.lines import LineFile
 from dnntrain.store.naming import new_folder, started
+from dnntrain.store.parsing import parse
 from dnntrain.store.soundness import check_notes, check_summary
 
 SCHEMA: Final = 1
@@ -403,7 +404,7 @@ class RunDirectory:
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            content = json.loads(self._read(name))
+            content = parse(self._read(name))
         except (ValueError, RecursionError) as error:
             raise StoreError(f"{self.path / name} is damaged: {error}") from error
         if not isinstance(content, dict):
@@ -432,7 +433,7 @@ def _rows(lines: list[bytes]) -> list[dict[str, Any]] | None:
     if not all(line.startswith(b"{") and line.count(b"{") == 1 for line in lines):
         return None
     try:
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        rows = parse(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):
         return None
     return rows if len(rows) == len(lines) and all(isinstance(row, dict) for row in rows) else None

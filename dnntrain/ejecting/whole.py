@@ -13,7 +13,7 @@ from dnntrain.build import Data
 from dnntrain.build.locating import choices, chosen, monitor_of
 from dnntrain.ejecting.data import DATASETS, define_data
 from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
-from dnntrain.ejecting.network import ARCHITECTURES, define_network
+from dnntrain.ejecting.network import ARCHITECTURES, define_network, title_of
 from dnntrain.ejecting.objective import LOSSES, METRICS, define_evaluation, define_objective
 from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
 from dnntrain.ejecting.schedules import SCHEDULES, Rates, define_schedule
@@ -150,11 +150,10 @@ def _about(spec: Spec, facts: Facts) -> str:
     needs = ["torch", "numpy"]
     needs += ["scikit-learn"] if dataset in ("digits", "diabetes") else []
     needs += ["torchvision"] if dataset in ("cifar10", "cifar100") else []
-    architecture = {"mlp": "A multilayer perceptron", "cnn": "A convolutional network"}[spec.model.architecture.name]
     if dataset == "npz":
         dataset = _word(vars(spec.data.dataset.options)["path"].name)
     values = {
-        "title": f"{architecture} on {dataset}",
+        "title": f"A {title_of(spec)} on {dataset}",
         "run": _word(facts.run),
         "script": _word(facts.script),
         "folder": f"{spec.name}_ejected",

@@ -67,6 +67,7 @@ NORMALIZATIONS: list[Any] = [
     {"name": "rms", "affine": False, "eps": 1e-5},
     {"name": "group", "groups": 2},
     {"name": "group", "groups": 4},
+    {"name": "group", "groups": 2, "position": "after"},
     "instance",
     {"name": "instance", "affine": False},
 ]
@@ -84,8 +85,8 @@ REGULARIZERS: list[Any] = [
     [{"name": "l2", "strength": 1e-3}, "unit_norm"],
     [{"name": "l1_l2", "l1": 1e-3, "l2": 1e-2}, {"name": "l2", "strength": 0.1, "layers": "output"}],
     [{"name": "max_norm", "max": 0.5}],
-    [{"name": "gradient_noise", "eta": 0.1}, {"name": "l1", "strength": 1e-4, "layers": ["output", "*1"]}],
-    [{"name": "non_negative", "layers": "output"}, {"name": "max_norm", "max": 0.7, "layers": "*1"}],
+    [{"name": "gradient_noise", "eta": 0.1}, {"name": "l1", "strength": 1e-4, "layers": ["output", "*1*"]}],
+    [{"name": "non_negative", "layers": "output"}, {"name": "max_norm", "max": 0.7, "layers": "*1*"}],
 ]
 CLIPS = [None, {"norm": 0.5}, {"value": 0.01}, {"parameter_norm": 0.2}]
 CALLBACKS: list[Any] = [
@@ -130,7 +131,7 @@ VALIDATIONS: list[Any] = [
     {"folds": 10, "fold": 9, "from": "last"},
     "none",
 ]
-ARCHITECTURES: list[Any] = [
+PLAIN: list[Any] = [
     {"name": "mlp", "hidden": [8, 4]},
     {"name": "mlp", "hidden": {"layers": 4, "units": 6}},
     {"name": "mlp", "hidden": []},
@@ -139,8 +140,13 @@ ARCHITECTURES: list[Any] = [
     {"name": "cnn", "widths": [4, 4], "convolutions": 2, "kernel": 5},
     {"name": "cnn", "widths": [4, 6], "kernel": 1, "pool": "none"},
 ]
+RESIDUAL: list[Any] = [
+    {"name": "resnet", "depth": 8, "width": 4},
+    {"name": "resnet", "depth": 14, "width": 2, "shortcut": "projection"},
+]
 
 
+FOURS = ([4, 8], [4], [4, 4], 4)  # widths that four groups divide
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
 
@@ -148,18 +154,23 @@ def cycles(schedule: Any) -> bool:
     return "one_cycle" in str(schedule) and "cycle_momentum" not in str(schedule)
 
 
+def takes_all(architecture: dict[str, Any]) -> bool:
+    """Whether an architecture needs no pictures."""
+    return architecture["name"] == "mlp"
+
+
 def named(name: str, draw: random.Random) -> dict[str, Any]:
     return {"name": name, **NEEDED.get(name, {}), **draw.choice(OTHERWISE.get(name, [{}]))}
 
 
-def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: list[Any]) -> dict[str, Any]:
     """Return an experiment of parts that suit each other."""
-    data = draw.choice(datasets)
+    data = draw.choice([each for each in datasets if each["pictures"] or any(map(takes_all, architectures))])
     kind, pictures = data["kind"], data["pictures"]
-    architecture = draw.choice([each for each in ARCHITECTURES if pictures or each["name"] == "mlp"])
-    positions = architecture["name"] == "cnn" and not architecture.get("dense")
+    architecture = draw.choice([each for each in architectures if pictures or takes_all(each)])
+    positions = architecture["name"] in ("cnn", "resnet") and not architecture.get("dense")
     norm = draw.choice([each for each in NORMALIZATIONS if positions or "instance" not in str(each)])
-    if "groups': 4" in str(norm) and 6 in architecture.get("widths", [6]):
+    if "groups': 4" in str(norm) and architecture.get("widths", architecture.get("width")) not in FOURS:
         norm = "none"
     dropout = draw.choice([each for each in DROPOUTS if positions or "spatial" not in str(each)])
     if "none" in str(norm) and positions and draw.random() < 0.2:
@@ -233,13 +244,44 @@ def names_of(value: Any, key: str = "") -> set[tuple[str, str]]:
     return set().union(*(names_of(each, name) for name, each in found))
 
 
+def network_traits_of(case: dict[str, Any]) -> set[tuple[str, ...]]:
+    """Return what matters to how a network is written: each by itself, and in company of its architecture."""
+    model = case["model"]
+    norm = {"name": model["normalization"]} if isinstance(model["normalization"], str) else model["normalization"]
+    found = {
+        ("normalization", norm["name"], norm.get("position", "before"), str(norm.get("input"))),
+        (
+            "activation",
+            str(model["activation"]["name"] in ("prelu", "swish")),
+            str("per_channel" in model["activation"]),
+        ),
+        ("initializers", str(model["initializer"]["name"] == model["output_initializer"]["name"])),
+        ("decay", str(bool(case["optimizer"].get("weight_decay", case["optimizer"]["name"] == "adamw")))),
+        *(("dropout", each["name"], each.get("layers", "hidden")) for each in model["dropout"]),
+        *(("regularizers", str(each)) for each in case["regularizers"]),
+    }
+    architecture = str(model["architecture"])
+    return found | {(architecture,)} | {(model["architecture"]["name"], *each) for each in found}
+
+
 def covering(datasets: list[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
     """Return so many cases: each time, of some drawn at random, the one with most that is new, parts above all."""
     draw, seen, names, cases = random.Random(1), set[tuple[str, str]](), set[tuple[str, str]](), []
     for _ in range(most):
-        drawn_now = [drawn(draw, datasets) for _ in range(300)]
+        drawn_now = [drawn(draw, datasets, PLAIN) for _ in range(300)]
         case = max(drawn_now, key=lambda each: 3 * len(names_of(each) - names) + len(traits_of(each) - seen))
         seen |= traits_of(case)
         names |= names_of(case)
+        cases.append(case)
+    return cases
+
+
+def covering_networks(datasets: list[dict[str, Any]], architectures: list[Any], *, most: int) -> list[dict[str, Any]]:
+    """Return so many cases of some architectures, each with most that is new to how a network is written."""
+    draw, seen, cases = random.Random(2), set[tuple[str, ...]](), []
+    for _ in range(most):
+        drawn_now = [drawn(draw, datasets, architectures) for _ in range(100)]
+        case = max(drawn_now, key=lambda each: len(network_traits_of(each) - seen))
+        seen |= network_traits_of(case)
         cases.append(case)
     return cases

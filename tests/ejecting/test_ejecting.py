@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from ejectedcases import covering
+from ejectedcases import RESIDUAL, covering, covering_networks
 from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
 from typer.testing import CliRunner
 
@@ -79,10 +79,14 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
-        cases = covering(datasets(folder), most=CASES)
+        found = datasets(folder)
+        cases = covering(found, most=CASES)
+        cases += covering_networks(found, RESIDUAL, most=4)
+        tested = [number % 3 != 1 for number in range(len(cases))]
+        tested += [False, True, True, True, True]  # the first of these has no test part
         cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]
         for number, case in enumerate(cases):
-            record = dnntrain.train(case, runs=folder / "runs", test=number % 3 != 1)
+            record = dnntrain.train(case, runs=folder / "runs", test=tested[number])
             script = folder / f"case{number}.py"
             ejecting.eject(record.path, output=script)
             made.append(Pair(case, RunDirectory(record.path), script))

@@ -10,6 +10,7 @@ from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.ejecting.residual import resnet
 from dnntrain.ejecting.script import Script, fill, lines
+from dnntrain.ejecting.transformer import vit
 from dnntrain.ejecting.writer import Writer, called, define_convolution, define_dense, layer
 from dnntrain.parts.architectures.mlp import widths
 from dnntrain.spec import Spec
@@ -98,6 +99,7 @@ ARCHITECTURES: Final[dict[str, tuple[str, Architecture]]] = {
     "mlp": ("multilayer perceptron", _mlp),
     "cnn": ("convolutional network", _cnn),
     "resnet": ("residual network", resnet),
+    "vit": ("vision transformer", vit),
 }
 """What each architecture is called, and a function from the experiment and its data to the lines that put its layers
 together up to the output, and how the number of their features is called. It defines what these lines need."""

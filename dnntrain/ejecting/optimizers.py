@@ -218,9 +218,43 @@ def make_optimizer(
     return $made
 '''
 
+_TABLE: Final = '''
+def make_optimizer(
+    values: Tensor, gradient: Tensor, sizes: list[int]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights, which lie there in groups."""
+    weights = []
+    for part, own_gradient in zip(values.split(sizes), gradient.split(sizes)):
+        vector = nn.Parameter(part)
+        vector.grad = own_gradient
+        weights.append(vector)
+    return $made
+'''
 
-def define_optimizer(script: Script, spec: Spec, rates: Rates) -> bool:
+_DECAY_AND_TABLE: Final = '''
+def make_optimizer(
+    values: Tensor, gradient: Tensor, sizes: list[int]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights, of which the first group decays."""
+    weights = []
+    parts = zip(values.split(sizes), gradient.split(sizes), ($decay, 0.0, 0.0))
+    for part, own_gradient, decay in parts:
+        vector = nn.Parameter(part)
+        vector.grad = own_gradient
+        weights.append({"params": [vector], "weight_decay": decay})
+    return $made
+'''
+
+
+def define_optimizer(script: Script, spec: Spec, rates: Rates, *, table: bool) -> bool:
     """Define `flatten` and `make_optimizer`.
+
+    Args:
+        script: what takes them.
+        spec: the experiment.
+        rates: what the schedule does.
+        table: whether there are vectors that are added or looked up as they are: they are a group of their own, and
+            do not decay.
 
     Returns:
         whether weights decay, those of kernels alone, so that there are two groups of them.
@@ -232,5 +266,7 @@ def define_optimizer(script: Script, spec: Spec, rates: Rates) -> bool:
     if spec.optimizer.name == "adamw" and not decay:
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
     script.define(_FLATTEN)
-    script.define(fill(_TWO_GROUPS if decay else _ONE_GROUP, made=made, decay=repr(decay)))
+    templates = {(False, False): _ONE_GROUP, (True, False): _TWO_GROUPS, (False, True): _TABLE}
+    template = templates.get((bool(decay), table), _DECAY_AND_TABLE)
+    script.define(fill(template, made=made, decay=repr(decay)))
     return bool(decay)

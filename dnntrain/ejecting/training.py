@@ -14,7 +14,7 @@ from dnntrain.build.locating import choices
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
-from dnntrain.parts.layers import kernels
+from dnntrain.parts.layers import kernels, table_weights
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 
@@ -38,6 +38,12 @@ class Setting:
     rates: Rates
     decays: bool
     waiting: bool
+
+    @property
+    def table(self) -> str:
+        """How the vectors are called that the network adds or looks up as they are; empty where there are none."""
+        tables = table_weights(self.network)
+        return "".join(f"network.{name}" for name, p in self.network.named_parameters() if p in tables)
 
 
 _JOINING: Final = '''
@@ -173,21 +179,31 @@ def _joins(setting: Setting) -> bool:
 
 
 def _start(setting: Setting) -> list[str]:
-    spec = setting.spec
-    made = ["self.parameters = list(network.parameters())"]
+    table, spec = setting.table, setting.spec
+    kernels_of = f"[p for p in network.parameters() if p.ndim > 1{' and p is not table' if table else ''}]"
+    made = [f"table = {table}  # no kernel: nothing is multiplied by it"] if table else []
     if setting.decays:
-        made = [
-            "kernels = [p for p in network.parameters() if p.ndim > 1]",
-            "others = [p for p in network.parameters() if p.ndim <= 1]",
-            "self.parameters = kernels + others",
-        ]
+        made.append(f"kernels = {kernels_of}")
+        made.append("others = [p for p in network.parameters() if p.ndim <= 1]")
+        made.append(f"self.parameters = {'[*kernels, *others, table]' if table else 'kernels + others'}")
+    elif table:
+        made.append("others = [p for p in network.parameters() if p is not table]")
+        made.append("self.parameters = [*others, table]")
+        kernels_of = "[p for p in others if p.ndim > 1]"
+    else:
+        made.append("self.parameters = list(network.parameters())")
     if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
-        kernels_of = "kernels" if setting.decays else "[p for p in network.parameters() if p.ndim > 1]"
-        made.append(f"self.kernels = {kernels_of}")
+        made.append(f"self.kernels = {'kernels' if setting.decays else kernels_of}")
     made.append("values, self.gradient = flatten(self.parameters)")
-    if setting.decays:
+    given = ""
+    if table:
+        groups = "(kernels, others, [table])" if setting.decays else "(others, [table])"
+        made.append(f"sizes = [sum(p.numel() for p in group) for group in {groups}]")
+        given = ", sizes"
+    elif setting.decays:
         made.append("decayed = sum(p.numel() for p in kernels)")
-    made.append(f"self.optimizer = make_optimizer(values, self.gradient{', decayed' if setting.decays else ''})")
+        given = ", decayed"
+    made.append(f"self.optimizer = make_optimizer(values, self.gradient{given})")
     made += ['self.order = generator("order")', "self.steps = 0"]
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
 

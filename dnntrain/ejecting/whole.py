@@ -19,6 +19,7 @@ from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
 from dnntrain.ejecting.schedules import SCHEDULES, Rates, define_schedule
 from dnntrain.ejecting.script import Script, fill, lines, listed, wrapped
 from dnntrain.ejecting.training import REGULARIZERS, Setting, define_training
+from dnntrain.parts.layers import table_weights
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 from dnntrain.training.batches import steps_in
@@ -138,8 +139,8 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
         define_evaluation(script, waiting=waiting)
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
-    decays = define_optimizer(script, spec, rates)
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
+    decays = define_optimizer(script, spec, rates, table=bool(table_weights(network)))
     define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting))
     _define_main(script, spec, data, rates, facts)
     return script.text()
@@ -276,9 +277,10 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
 
 def _draws(spec: Spec) -> bool:
     """Whether training draws random numbers beside the order of the samples."""
+    gated = getattr(spec.model.architecture.options, "gate", "none") != "none"  # then there is no activation
     return bool(
         spec.model.dropout
-        or chosen(spec.model.activation).name == "rrelu"
+        or (chosen(spec.model.activation).name == "rrelu" and not gated)
         or any(each.name == "gradient_noise" for each in choices(spec.regularizers))
     )
 

@@ -29,6 +29,36 @@ $head
     return layer
 '''
 
+_BY_ITSELF: Final = '''
+class $name(nn.Module):
+    """Applies a layer to each $what by itself: (N, T, F) to (N, T, G)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+'''
+
+_FEATURES_FIRST: Final = '''
+class FeaturesFirst(nn.Module):
+    """Applies a layer that takes (N, F, T) to (N, T, F)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.transpose(1, 2)).transpose(1, 2)
+'''
+
+_OVER_SEQUENCES: Final = {
+    "PerStep": fill(_BY_ITSELF, name="PerStep", what="step of a sequence"),
+    "PerPatch": fill(_BY_ITSELF, name="PerPatch", what="patch"),
+    "FeaturesFirst": _FEATURES_FIRST,
+}
+
 _STRIDE: Final = ("stride: int = 1",)
 _BIAS: Final = ("bias: bool = True",)
 _ZEROS: Final = "nn.init.zeros_(layer.bias)"
@@ -80,14 +110,31 @@ class Writer:
         """Return the line of the normalization at the network's input, if there is to be one."""
         return self.norm("input_norm", str(features), dims) if self._normalized.at_input else []
 
-    def input_dropouts(self, dims: int) -> list[str]:
+    def input_dropouts(self, dims: int, *, within: str = "") -> list[str]:
         """Return the lines of the dropouts at the network's input."""
-        return self._numbered("input_dropout", [each for each in self._model.dropout if each.build().at_input()], dims)
+        drops = [each for each in self._model.dropout if each.build().at_input()]
+        return self._numbered("input_dropout", drops, dims, within)
 
-    def norm(self, name: str, features: str, dims: int) -> list[str]:
-        """Return the line of a normalization, or nothing where the file wants none."""
+    def norm(self, name: str, features: str, dims: int, *, within: str = "") -> list[str]:
+        """Return the line of a normalization, or nothing where the file wants none.
+
+        Args:
+            name: of the layer.
+            features: how the number of them is called.
+            dims: spatial dimensions of the signal.
+            within: what it stands within, one of `_OVER_SEQUENCES`, if it does.
+        """
         write = NORMALIZATIONS[self._norm.name]
-        return [] if write is None else [layer(name, write(self.script, self._norm.options, features, dims))]
+        if write is None:
+            return []
+        return [layer(name, self.over_sequences(within, write(self.script, self._norm.options, features, dims)))]
+
+    def over_sequences(self, within: str, made: str) -> str:
+        """Return the expression that makes a layer, within one that applies it to sequences if it is to be so."""
+        if not within:
+            return made
+        self.script.define(_OVER_SEQUENCES[within])
+        return f"{within}({made})"
 
     def activation(self, features: str) -> str:
         """Return the expression that makes an activation."""
@@ -123,19 +170,19 @@ class Writer:
                 every.append(layer(f"dropout{{number}}{suffix}", made))
         return every, last
 
-    def branch_dropouts(self, dims: int) -> list[str]:
+    def branch_dropouts(self, dims: int, *, within: str = "") -> list[str]:
         """Return the lines of the dropouts of a residual branch: those that follow every hidden layer."""
-        return self._numbered(
-            "dropout", [each for each in self._model.dropout if each.build().layers in ("hidden", "all")], dims
-        )
+        drops = [each for each in self._model.dropout if each.build().layers in ("hidden", "all")]
+        return self._numbered("dropout", drops, dims, within)
 
     def final_dropouts(self) -> list[str]:
         """Return the lines of the dropouts right in front of a residual network's output."""
-        return self._numbered("dropout", [each for each in self._model.dropout if each.build().layers == "last"], 0)
+        return self._numbered("dropout", [each for each in self._model.dropout if each.build().layers == "last"], 0, "")
 
-    def _numbered(self, name: str, choices: list[Choice], dims: int) -> list[str]:
+    def _numbered(self, name: str, choices: list[Choice], dims: int, within: str) -> list[str]:
         made = [DROPOUTS[choice.name](self.script, choice.options, dims) for choice in choices]
-        return [layer(name if i == 1 else f"{name}_{i}", each) for i, each in enumerate(made, start=1)]
+        written = [self.over_sequences(within, each) for each in made]
+        return [layer(name if i == 1 else f"{name}_{i}", each) for i, each in enumerate(written, start=1)]
 
 
 def layer(name: str, made: str) -> str:

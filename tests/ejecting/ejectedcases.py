@@ -68,6 +68,7 @@ NORMALIZATIONS: list[Any] = [
     {"name": "group", "groups": 2},
     {"name": "group", "groups": 4},
     {"name": "group", "groups": 2, "position": "after"},
+    {"name": "group", "groups": 1, "input": True},
     "instance",
     {"name": "instance", "affine": False},
 ]
@@ -144,9 +145,14 @@ RESIDUAL: list[Any] = [
     {"name": "resnet", "depth": 8, "width": 4},
     {"name": "resnet", "depth": 14, "width": 2, "shortcut": "projection"},
 ]
+ATTENTIVE: list[Any] = [
+    {"name": "vit", "patch": 4, "width": 4, "heads": 2, "layers": 1},
+    {"name": "vit", "patch": 2, "width": 6, "heads": 3, "layers": 2, "mlp_ratio": 1.3, "gate": "glu"},
+    {"name": "vit", "patch": 4, "width": 4, "heads": 1, "layers": 2, "gate": "geglu"},
+    {"name": "vit", "patch": 4, "width": 8, "heads": 2, "layers": 2, "mlp_ratio": 1.0, "gate": "swiglu"},
+]
 
 
-FOURS = ([4, 8], [4], [4, 4], 4)  # widths that four groups divide
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
 
@@ -159,6 +165,26 @@ def takes_all(architecture: dict[str, Any]) -> bool:
     return architecture["name"] == "mlp"
 
 
+def drops_channels(architecture: dict[str, Any]) -> bool:
+    """Whether there are positions behind every hidden layer."""
+    return architecture["name"] in ("cnn", "resnet", "vit") and not architecture.get("dense")
+
+
+def suits(norm: Any, architecture: dict[str, Any]) -> bool:
+    """Whether a normalization can stand in an architecture."""
+    name = architecture["name"]
+    chosen = {"name": norm} if isinstance(norm, str) else norm
+    if name == "vit":
+        if chosen["name"] in ("batch", "instance") or chosen.get("position") == "after":
+            return False
+    elif chosen["name"] == "instance":
+        return drops_channels(architecture)
+    widths = architecture.get("widths", [architecture.get("width", 6 if name == "mlp" else 4)])
+    fewest = 1 if name in ("cnn", "resnet") and not architecture.get("dense") else 2  # of channels in a group
+    groups = chosen.get("groups", 1)
+    return all(width % groups == 0 and width // groups >= fewest for width in widths)
+
+
 def named(name: str, draw: random.Random) -> dict[str, Any]:
     return {"name": name, **NEEDED.get(name, {}), **draw.choice(OTHERWISE.get(name, [{}]))}
 
@@ -168,12 +194,9 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
     data = draw.choice([each for each in datasets if each["pictures"] or any(map(takes_all, architectures))])
     kind, pictures = data["kind"], data["pictures"]
     architecture = draw.choice([each for each in architectures if pictures or takes_all(each)])
-    positions = architecture["name"] in ("cnn", "resnet") and not architecture.get("dense")
-    norm = draw.choice([each for each in NORMALIZATIONS if positions or "instance" not in str(each)])
-    if "groups': 4" in str(norm) and architecture.get("widths", architecture.get("width")) not in FOURS:
-        norm = "none"
-    dropout = draw.choice([each for each in DROPOUTS if positions or "spatial" not in str(each)])
-    if "none" in str(norm) and positions and draw.random() < 0.2:
+    norm = draw.choice([each for each in NORMALIZATIONS if suits(each, architecture)])
+    dropout = draw.choice([each for each in DROPOUTS if "spatial" not in str(each) or drops_channels(architecture)])
+    if "none" in str(norm) and drops_channels(architecture) and draw.random() < 0.2:
         dropout = DROPOUTS[-1]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
     optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from dnntrain import build
 from dnntrain.build import Data
+from dnntrain.ejecting.recurrent import recurrent
 from dnntrain.ejecting.residual import resnet
 from dnntrain.ejecting.script import Script, fill, lines
 from dnntrain.ejecting.transformer import vit
@@ -100,6 +101,9 @@ ARCHITECTURES: Final[dict[str, tuple[str, Architecture]]] = {
     "cnn": ("convolutional network", _cnn),
     "resnet": ("residual network", resnet),
     "vit": ("vision transformer", vit),
+    "rnn": ("recurrent network", recurrent),
+    "lstm": ("recurrent network of LSTM layers", recurrent),
+    "gru": ("recurrent network of GRU layers", recurrent),
 }
 """What each architecture is called, and a function from the experiment and its data to the lines that put its layers
 together up to the output, and how the number of their features is called. It defines what these lines need."""

@@ -101,7 +101,7 @@ def _define_block(writer: Writer, spec: Spec, widths: list[int]) -> None:
     branch = [
         layer("conv1", f"convolution(channels, filters, draws, stride{bias})"),
         *writer.norm_and_activation("1", "filters", 2),
-        *writer.branch_dropouts(2),
+        *writer.hidden_dropouts("dropout", 2),
         layer("conv2", f"convolution(filters, filters, draws{bias})"),
         *(norm2 if writer.norm_position == "before" else []),
     ]

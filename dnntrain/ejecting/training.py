@@ -319,8 +319,11 @@ def _weights(setting: Setting, choice: Choice) -> tuple[list[str], str]:
     """Return the lines that pick the weights of a regularizer, and how they are called then."""
     if _covers_all(setting, choice):
         return [], "self.kernels"
-    names = assignment("names", _names(setting, choice))
-    return [names, "weights = [self.network.get_submodule(name).weight for name in names]"], "weights"
+    # A kernel that is called `weight` has the name of its layer.
+    parameters = dict(setting.network.named_parameters())
+    names = [name if name in parameters else f"{name}.weight" for name in _names(setting, choice)]
+    picked = "weights = [self.network.get_parameter(name) for name in names]"
+    return [assignment("names", names), picked], "weights"
 
 
 def _penalize(setting: Setting, penalties: list[Choice]) -> list[str]:

@@ -150,7 +150,7 @@ def vit(writer: Writer, spec: Spec, data: Data) -> tuple[list[str], str]:
 
 
 def _define_block(script: Script, writer: Writer, gate: str) -> None:
-    dropouts = writer.branch_dropouts(1, within="FeaturesFirst")
+    dropouts = writer.hidden_dropouts("dropout", 1, within="FeaturesFirst")
     attend = [
         *writer.norm("norm", "WIDTH", 0, within="PerPatch"),
         layer("attention", "Attention(draws)"),

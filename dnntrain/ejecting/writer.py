@@ -106,9 +106,9 @@ class Writer:
         # Where a part of the layers is without: groups of a single channel.
         return f", bias={name} != {self._norm.options.groups}" if any(drops) else ""  # type: ignore[attr-defined]
 
-    def input_norm(self, features: int, dims: int) -> list[str]:
+    def input_norm(self, features: int, dims: int, *, within: str = "") -> list[str]:
         """Return the line of the normalization at the network's input, if there is to be one."""
-        return self.norm("input_norm", str(features), dims) if self._normalized.at_input else []
+        return self.norm("input_norm", str(features), dims, within=within) if self._normalized.at_input else []
 
     def input_dropouts(self, dims: int, *, within: str = "") -> list[str]:
         """Return the lines of the dropouts at the network's input."""
@@ -170,10 +170,15 @@ class Writer:
                 every.append(layer(f"dropout{{number}}{suffix}", made))
         return every, last
 
-    def branch_dropouts(self, dims: int, *, within: str = "") -> list[str]:
-        """Return the lines of the dropouts of a residual branch: those that follow every hidden layer."""
+    def hidden_dropouts(self, name: str, dims: int, *, within: str = "") -> list[str]:
+        """Return the lines of the dropouts that follow every hidden layer; they bear a name."""
         drops = [each for each in self._model.dropout if each.build().layers in ("hidden", "all")]
-        return self._numbered("dropout", drops, dims, within)
+        return self._numbered(name, drops, dims, within)
+
+    def last_dropouts(self, name: str) -> list[str]:
+        """Return the lines of all dropouts that follow the last hidden layer; they bear a name."""
+        drops = [each for each in self._model.dropout if each.build().layers != "input"]
+        return self._numbered(name, drops, 0, "")
 
     def final_dropouts(self) -> list[str]:
         """Return the lines of the dropouts right in front of a residual network's output."""

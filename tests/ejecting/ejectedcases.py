@@ -151,8 +151,18 @@ ATTENTIVE: list[Any] = [
     {"name": "vit", "patch": 4, "width": 4, "heads": 1, "layers": 2, "gate": "geglu"},
     {"name": "vit", "patch": 4, "width": 8, "heads": 2, "layers": 2, "mlp_ratio": 1.0, "gate": "swiglu"},
 ]
+RECURRENT: list[Any] = [
+    {"name": "rnn", "units": 4},
+    {"name": "rnn", "units": 3, "layers": 2, "bidirectional": True},
+    {"name": "rnn", "units": 4, "layers": 3, "embedding": {"vocabulary": 7, "size": 4}},
+    {"name": "lstm", "units": 4, "layers": 2},
+    {"name": "lstm", "units": 2, "bidirectional": True, "embedding": {"vocabulary": 8, "size": 3, "padding": 2}},
+    {"name": "gru", "units": 4, "bidirectional": True},
+    {"name": "gru", "units": 6, "layers": 4},
+]
 
 
+GATED = ("lstm", "gru")  # they have activations of their own
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
 
@@ -160,9 +170,12 @@ def cycles(schedule: Any) -> bool:
     return "one_cycle" in str(schedule) and "cycle_momentum" not in str(schedule)
 
 
-def takes_all(architecture: dict[str, Any]) -> bool:
-    """Whether an architecture needs no pictures."""
-    return architecture["name"] == "mlp"
+def takes(architecture: dict[str, Any], data: dict[str, Any]) -> bool:
+    """Whether an architecture is for such data."""
+    tokens = data.get("holds") == "tokens"
+    if "units" in architecture:
+        return tokens if "embedding" in architecture else data["pictures"] or data.get("holds") == "sequences"
+    return not tokens if architecture["name"] == "mlp" else bool(data["pictures"])
 
 
 def drops_channels(architecture: dict[str, Any]) -> bool:
@@ -179,7 +192,7 @@ def suits(norm: Any, architecture: dict[str, Any]) -> bool:
             return False
     elif chosen["name"] == "instance":
         return drops_channels(architecture)
-    widths = architecture.get("widths", [architecture.get("width", 6 if name == "mlp" else 4)])
+    widths = architecture.get("widths") or [architecture.get("width") or architecture.get("units", 6)]
     fewest = 1 if name in ("cnn", "resnet") and not architecture.get("dense") else 2  # of channels in a group
     groups = chosen.get("groups", 1)
     return all(width % groups == 0 and width // groups >= fewest for width in widths)
@@ -191,9 +204,9 @@ def named(name: str, draw: random.Random) -> dict[str, Any]:
 
 def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: list[Any]) -> dict[str, Any]:
     """Return an experiment of parts that suit each other."""
-    data = draw.choice([each for each in datasets if each["pictures"] or any(map(takes_all, architectures))])
+    data = draw.choice([each for each in datasets if any(takes(architecture, each) for architecture in architectures)])
     kind, pictures = data["kind"], data["pictures"]
-    architecture = draw.choice([each for each in architectures if pictures or takes_all(each)])
+    architecture = draw.choice([each for each in architectures if takes(each, data)])
     norm = draw.choice([each for each in NORMALIZATIONS if suits(each, architecture)])
     dropout = draw.choice([each for each in DROPOUTS if "spatial" not in str(each) or drops_channels(architecture)])
     if "none" in str(norm) and drops_channels(architecture) and draw.random() < 0.2:
@@ -207,7 +220,9 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
         "limit": draw.choice([100, 97]),
         "batch_size": draw.choice([32, 24, 16]),
         "validation": validation,
-        "standardize": draw.choice(["none", "unit", "channel", "feature"] if pictures else ["feature"]),
+        "standardize": draw.choice(["none", "unit", "channel", "feature"] if pictures else ["feature"])
+        if "embedding" not in architecture
+        else "none",
     }
     if kind == "classes":
         section["classes"] = data.get("classes", draw.choice(CLASSES)) if data["dataset"] == "digits" else None
@@ -222,7 +237,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
         "data": section,
         "model": {
             "architecture": architecture,
-            "activation": named(draw.choice(activations.names()), draw),
+            "activation": named("tanh" if architecture["name"] in GATED else draw.choice(activations.names()), draw),
             "initializer": named(draw.choice(initializers.names()), draw),
             "output_initializer": named(draw.choice(initializers.names()), draw),
             "normalization": norm,

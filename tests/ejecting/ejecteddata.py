@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 COUNT = 150
+TOKENS = 7
 
 
 def datasets(folder: Path) -> list[dict[str, Any]]:
@@ -38,12 +39,13 @@ def _archives(root: Path) -> list[dict[str, Any]]:
         "floats": ("values", True, draw.normal(size=(COUNT, 3, 8, 8)), draw.normal(size=(COUNT, 2))),
         "sequences": ("values", False, draw.normal(3, 2, size=(COUNT, 5, 4)), draw.normal(size=COUNT)),
         "features": ("classes", False, draw.normal(-1, 3, size=(COUNT, 6)), labels),
+        "tokens": ("classes", False, draw.integers(0, TOKENS, (COUNT, 5)), labels),
     }
     found = []
     for name, (kind, pictures, x, y) in arrays.items():
         np.savez(root / f"{name}.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
         dataset = {"name": "npz", "path": str(root / f"{name}.npz")}
-        found.append({"dataset": dataset, "kind": kind, "pictures": pictures})
+        found.append({"dataset": dataset, "kind": kind, "pictures": pictures, "holds": name})
     return found
 
 

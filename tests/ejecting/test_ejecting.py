@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from ejectedcases import ATTENTIVE, RESIDUAL, covering, covering_networks
+from ejectedcases import ATTENTIVE, RECURRENT, RESIDUAL, covering, covering_networks
 from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
 from typer.testing import CliRunner
 
@@ -81,8 +81,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
         found = datasets(folder)
         cases = covering(found, most=CASES)
-        for architectures in (RESIDUAL, ATTENTIVE):
-            cases += covering_networks(found, architectures, most=4)
+        for architectures, most in ((RESIDUAL, 4), (ATTENTIVE, 4), (RECURRENT, 8)):
+            cases += covering_networks(found, architectures, most=most)
         tested = [number % 3 != 1 for number in range(len(cases))]
         tested += [False, True, True, True, True]  # the first of these has no test part
         cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]

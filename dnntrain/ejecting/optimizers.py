@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from torch import nn
+
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
+from dnntrain.parts.layers import table_weights
 from dnntrain.parts.optimizers.radam import TRUSTED
 from dnntrain.spec import Spec
 
@@ -246,18 +249,11 @@ def make_optimizer(
 '''
 
 
-def define_optimizer(script: Script, spec: Spec, rates: Rates, *, table: bool) -> bool:
+def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rates) -> bool:
     """Define `flatten` and `make_optimizer`.
 
-    Args:
-        script: what takes them.
-        spec: the experiment.
-        rates: what the schedule does.
-        table: whether there are vectors that are added or looked up as they are: they are a group of their own, and
-            do not decay.
-
     Returns:
-        whether weights decay, those of kernels alone, so that there are two groups of them.
+        whether weights decay, those of kernels alone, so that they are a group of their own.
     """
     script.heading("The optimizer")
     options: Any = spec.optimizer.options
@@ -267,6 +263,15 @@ def define_optimizer(script: Script, spec: Spec, rates: Rates, *, table: bool) -
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
     script.define(_FLATTEN)
     templates = {(False, False): _ONE_GROUP, (True, False): _TWO_GROUPS, (False, True): _TABLE}
-    template = templates.get((bool(decay), table), _DECAY_AND_TABLE)
+    template = templates.get((bool(decay), bool(table_of(network))), _DECAY_AND_TABLE)
     script.define(fill(template, made=made, decay=repr(decay)))
     return bool(decay)
+
+
+def table_of(network: nn.Module) -> str:
+    """Return the name of the vectors that a network adds or looks up as they are, if it has any.
+
+    They are a group of their own, and do not decay.
+    """
+    tables = table_weights(network)
+    return "".join(name for name, p in network.named_parameters() if p in tables)

@@ -12,9 +12,10 @@ from torch import nn
 from dnntrain.build import Data
 from dnntrain.build.locating import choices
 from dnntrain.ejecting.objective import measure_while_training
+from dnntrain.ejecting.optimizers import table_of
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
-from dnntrain.parts.layers import kernels, table_weights
+from dnntrain.parts.layers import kernels
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 
@@ -38,12 +39,6 @@ class Setting:
     rates: Rates
     decays: bool
     waiting: bool
-
-    @property
-    def table(self) -> str:
-        """How the vectors are called that the network adds or looks up as they are; empty where there are none."""
-        tables = table_weights(self.network)
-        return "".join(f"network.{name}" for name, p in self.network.named_parameters() if p in tables)
 
 
 _JOINING: Final = '''
@@ -179,9 +174,9 @@ def _joins(setting: Setting) -> bool:
 
 
 def _start(setting: Setting) -> list[str]:
-    table, spec = setting.table, setting.spec
+    spec, table = setting.spec, table_of(setting.network)
     kernels_of = f"[p for p in network.parameters() if p.ndim > 1{' and p is not table' if table else ''}]"
-    made = [f"table = {table}  # no kernel: nothing is multiplied by it"] if table else []
+    made = [f"table = network.{table}  # no kernel: nothing is multiplied by it"] if table else []
     if setting.decays:
         made.append(f"kernels = {kernels_of}")
         made.append("others = [p for p in network.parameters() if p.ndim <= 1]")

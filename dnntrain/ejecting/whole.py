@@ -19,7 +19,6 @@ from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
 from dnntrain.ejecting.schedules import SCHEDULES, Rates, define_schedule
 from dnntrain.ejecting.script import Script, fill, lines, listed, wrapped
 from dnntrain.ejecting.training import REGULARIZERS, Setting, define_training
-from dnntrain.parts.layers import table_weights
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
 from dnntrain.training.batches import steps_in
@@ -140,7 +139,7 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
-    decays = define_optimizer(script, spec, rates, table=bool(table_weights(network)))
+    decays = define_optimizer(script, spec, network, rates)
     define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting))
     _define_main(script, spec, data, rates, facts)
     return script.text()

@@ -25,6 +25,7 @@ OTHERWISE: dict[str, list[dict[str, Any]]] = {
         {"distribution": each, "mode": mode}
         for each, mode in zip(("normal", "truncated_normal", "uniform"), ("fan_avg", "fan_in", "fan_out"), strict=True)
     ],
+    "orthogonal": [{}, {"gain": 1.5}],
     "sgd": [{"momentum": 0.9, "nesterov": True}, {"momentum": 0.5, "dampening": 0.5}, {}],
     "adam": [{"amsgrad": True}, {"betas": [0.8, 0.99], "eps": 1e-6}],
     "adamw": [{"weight_decay": 0.1}, {"weight_decay": 0.0}],
@@ -78,6 +79,7 @@ DROPOUTS: list[Any] = [
     [{"name": "alpha", "rate": 0.1, "layers": "last"}],
     [{"name": "gaussian", "rate": 0.2, "layers": "all"}, {"name": "dropout", "rate": 0.1, "layers": "last"}],
     [{"name": "dropout", "rate": 0.1, "layers": "last"}, {"name": "gaussian", "rate": 0.2}],
+    [{"name": "spatial", "rate": 0.2, "layers": "input"}, {"name": "alpha", "rate": 0.1}],
     [{"name": "spatial", "rate": 0.3}],
 ]
 REGULARIZERS: list[Any] = [
@@ -142,8 +144,8 @@ PLAIN: list[Any] = [
     {"name": "cnn", "widths": [4, 6], "kernel": 1, "pool": "none"},
 ]
 RESIDUAL: list[Any] = [
-    {"name": "resnet", "depth": 8, "width": 4},
     {"name": "resnet", "depth": 14, "width": 2, "shortcut": "projection"},
+    {"name": "resnet", "depth": 8, "width": 4},
 ]
 ATTENTIVE: list[Any] = [
     {"name": "vit", "patch": 4, "width": 4, "heads": 2, "layers": 1},
@@ -207,8 +209,9 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
     data = draw.choice([each for each in datasets if any(takes(architecture, each) for architecture in architectures)])
     kind, pictures = data["kind"], data["pictures"]
     architecture = draw.choice([each for each in architectures if takes(each, data)])
+    name = architecture["name"]
     norm = draw.choice([each for each in NORMALIZATIONS if suits(each, architecture)])
-    dropout = draw.choice([each for each in DROPOUTS if "spatial" not in str(each) or drops_channels(architecture)])
+    dropout = draw.choice(DROPOUTS if drops_channels(architecture) else DROPOUTS[: -1 if name != "mlp" else -2])
     if "none" in str(norm) and drops_channels(architecture) and draw.random() < 0.2:
         dropout = DROPOUTS[-1]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
@@ -237,7 +240,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
         "data": section,
         "model": {
             "architecture": architecture,
-            "activation": named("tanh" if architecture["name"] in GATED else draw.choice(activations.names()), draw),
+            "activation": named("tanh" if name in GATED else draw.choice(activations.names()), draw),
             "initializer": named(draw.choice(initializers.names()), draw),
             "output_initializer": named(draw.choice(initializers.names()), draw),
             "normalization": norm,
@@ -283,23 +286,22 @@ def names_of(value: Any, key: str = "") -> set[tuple[str, str]]:
 
 
 def network_traits_of(case: dict[str, Any]) -> set[tuple[str, ...]]:
-    """Return what matters to how a network is written: each by itself, and in company of its architecture."""
+    """Return what matters to how a network is written: by itself, and in company of its architecture."""
     model = case["model"]
     norm = {"name": model["normalization"]} if isinstance(model["normalization"], str) else model["normalization"]
+    activation, architecture = model["activation"], model["architecture"]
+    drawn_by = [model["initializer"], model["output_initializer"]]
+    place = "none" if norm["name"] == "none" else norm.get("position", "before")
     found = {
-        ("normalization", norm["name"], norm.get("position", "before"), str(norm.get("input"))),
-        (
-            "activation",
-            str(model["activation"]["name"] in ("prelu", "swish")),
-            str("per_channel" in model["activation"]),
-        ),
-        ("initializers", str(model["initializer"]["name"] == model["output_initializer"]["name"])),
+        (norm["name"], place, str("input" in norm)),
+        ("learned", str(activation["name"] in ("prelu", "swish")), str("per_channel" in activation)),
+        ("fused", activation["name"] if activation["name"] in ("tanh", "relu") else ""),
+        ("rotations", str(any(each["name"] == "orthogonal" and "gain" in each for each in drawn_by))),
         ("decay", str(bool(case["optimizer"].get("weight_decay", case["optimizer"]["name"] == "adamw")))),
         *(("dropout", each["name"], each.get("layers", "hidden")) for each in model["dropout"]),
-        *(("regularizers", str(each)) for each in case["regularizers"]),
+        *(("some layers", str("layers" in each)) for each in case["regularizers"]),
     }
-    architecture = str(model["architecture"])
-    return found | {(architecture,)} | {(model["architecture"]["name"], *each) for each in found}
+    return found | {(architecture["name"], *each) for each in found} | {(str(architecture), place)}
 
 
 def covering(datasets: list[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
@@ -315,10 +317,11 @@ def covering(datasets: list[dict[str, Any]], *, most: int) -> list[dict[str, Any
 
 
 def covering_networks(datasets: list[dict[str, Any]], architectures: list[Any], *, most: int) -> list[dict[str, Any]]:
-    """Return so many cases of some architectures, each with most that is new to how a network is written."""
+    """Return so many cases of some architectures in turn, each with most that is new to how a network is written."""
     draw, seen, cases = random.Random(2), set[tuple[str, ...]](), []
-    for _ in range(most):
-        drawn_now = [drawn(draw, datasets, architectures) for _ in range(100)]
+    for number in range(most):
+        architecture = architectures[number % len(architectures)]
+        drawn_now = [drawn(draw, datasets, [architecture]) for _ in range(100)]
         case = max(drawn_now, key=lambda each: len(network_traits_of(each) - seen))
         seen |= network_traits_of(case)
         cases.append(case)

@@ -81,7 +81,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
         found = datasets(folder)
         cases = covering(found, most=CASES)
-        for architectures, most in ((RESIDUAL, 4), (ATTENTIVE, 4), (RECURRENT, 8)):
+        for architectures, most in ((RESIDUAL, 5), (ATTENTIVE, 5), (RECURRENT, 8)):
             cases += covering_networks(found, architectures, most=most)
         tested = [number % 3 != 1 for number in range(len(cases))]
         tested += [False, True, True, True, True]  # the first of these has no test part

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.ejecting.recurrent import recurrent
-from dnntrain.ejecting.residual import resnet
+from dnntrain.ejecting.residual import resnet, wide_resnet
 from dnntrain.ejecting.script import Script, fill, lines
 from dnntrain.ejecting.transformer import vit
 from dnntrain.ejecting.writer import Writer, called, define_convolution, define_dense, layer
@@ -100,6 +100,7 @@ ARCHITECTURES: Final[dict[str, tuple[str, Architecture]]] = {
     "mlp": ("multilayer perceptron", _mlp),
     "cnn": ("convolutional network", _cnn),
     "resnet": ("residual network", resnet),
+    "wide_resnet": ("wide residual network", wide_resnet),
     "vit": ("vision transformer", vit),
     "rnn": ("recurrent network", recurrent),
     "lstm": ("recurrent network of LSTM layers", recurrent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dnntrain.build import Data
@@ -115,24 +116,43 @@ class LastState(nn.Module):
         return torch.cat((onward[:, -1], backward[:, 0]), dim=-1)
 '''
 
-_FUSED: Final = {
-    "rnn": ("RnnLayer", "RNN", "A recurrent layer", "h_t = {activation}(W x_t + b + U h_(t-1) + c)", 1),
-    "lstm": (
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of PyTorch's recurrent layers.
+
+    Attributes:
+        name: of the class in the script.
+        base: of the class in PyTorch.
+        title: what the layer is.
+        equation: what it does.
+        gates: how many matrices lie on top of each other in a weight.
+    """
+
+    name: str
+    base: str
+    title: str
+    equation: str
+    gates: int
+
+
+_KINDS: Final = {
+    "rnn": _Kind("RnnLayer", "RNN", "A recurrent layer", "h_t = {activation}(W x_t + b + U h_(t-1) + c)", gates=1),
+    "lstm": _Kind(
         "LstmLayer",
         "LSTM",
         "A layer of long short-term memory",
         "c_t = f c_(t-1) + i g and h_t = o tanh(c_t), with the gates i, f and o",
-        4,
+        gates=4,
     ),
-    "gru": (
+    "gru": _Kind(
         "GruLayer",
         "GRU",
         "A layer of gated recurrent units",
         "h_t = (1 - z) n + z h_(t-1), n = tanh(W x_t + b + r (U h_(t-1) + c))",
-        3,
+        gates=3,
     ),
 }
-"""What a layer is called, PyTorch's name for it, what it is and does, and how many matrices lie on each other."""
 
 
 def recurrent(writer: Writer, spec: Spec, data: Data) -> tuple[list[str], str]:
@@ -226,29 +246,29 @@ def _define_reader(writer: Writer, options: Any, data: Data) -> tuple[list[str],
 def _define_layer(script: Script, writer: Writer, spec: Spec, rotate: str) -> str:
     """Define one of PyTorch's own recurrent layers with drawn weights, and return its name."""
     options: Any = spec.model.architecture.options
-    name, base, title, equation, gates = _FUSED[spec.model.architecture.name]
+    kind = _KINDS[spec.model.architecture.name]
     activation = chosen(spec.model.activation).name
     given = ['nonlinearity="relu"'] if activation == "relu" else []
     given += ["batch_first=True", *(["bidirectional=True"] if options.bidirectional else [])]
     biases = ["bias_ih_l0", *(["bias_ih_l0_reverse"] if options.bidirectional else [])]
     forget = [_FORGET, *(f"nn.init.ones_(self.{bias}[UNITS : 2 * UNITS])" for bias in biases)]
     both = writer.initialize == rotate
-    draw = fill(_ONE_MATRIX if gates == 1 else _BY_GATE, gates=gates, initialize=rotate if both else "initialize")
+    draw = _ONE_MATRIX if kind.gates == 1 else _BY_GATE
     script.define(
         fill(
             _LAYER,
-            name=name,
-            base=base,
-            title=title,
-            equation=equation.format(activation=activation),
+            name=kind.name,
+            base=kind.base,
+            title=kind.title,
+            equation=kind.equation.format(activation=activation),
             width="2 UNITS" if options.bidirectional else "UNITS",
             options=", ".join(given),
             choose="" if both else f'initialize = {writer.initialize} if "_ih_" in name else {rotate}',
-            draw=lines([draw], 4),
-            forget=lines(forget if base == "LSTM" else [], 2),
+            draw=lines([fill(draw, gates=kind.gates, initialize=rotate if both else "initialize")], 4),
+            forget=lines(forget if kind.base == "LSTM" else [], 2),
         )
     )
-    return name
+    return kind.name
 
 
 def _define_recurrence(script: Script, writer: Writer, rotate: str, *, bidirectional: bool) -> str:

@@ -141,6 +141,11 @@ class Writer:
         choice = chosen(self._model.activation)
         return ACTIVATIONS[choice.name](self.script, choice.options, features)
 
+    @property
+    def activation_learns(self) -> bool:
+        """Whether an activation has weights of its own."""
+        return any(True for _ in chosen(self._model.activation).build().parameters())
+
     def norm_and_activation(self, suffix: str, features: str, dims: int) -> list[str]:
         """Return the lines of what follows a hidden layer right away.
 

@@ -70,6 +70,7 @@ NORMALIZATIONS: list[Any] = [
     {"name": "group", "groups": 4},
     {"name": "group", "groups": 2, "position": "after"},
     {"name": "group", "groups": 1, "input": True},
+    {"name": "group", "groups": 16},
     "instance",
     {"name": "instance", "affine": False},
 ]
@@ -146,6 +147,8 @@ PLAIN: list[Any] = [
 RESIDUAL: list[Any] = [
     {"name": "resnet", "depth": 14, "width": 2, "shortcut": "projection"},
     {"name": "resnet", "depth": 8, "width": 4},
+    {"name": "wide_resnet", "depth": 10, "widen": 1},
+    {"name": "wide_resnet", "depth": 16, "widen": 2},
 ]
 ATTENTIVE: list[Any] = [
     {"name": "vit", "patch": 4, "width": 4, "heads": 2, "layers": 1},
@@ -164,6 +167,7 @@ RECURRENT: list[Any] = [
 ]
 
 
+CONVOLUTIONAL = ("cnn", "resnet", "wide_resnet")
 GATED = ("lstm", "gru")  # they have activations of their own
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
@@ -182,7 +186,7 @@ def takes(architecture: dict[str, Any], data: dict[str, Any]) -> bool:
 
 def drops_channels(architecture: dict[str, Any]) -> bool:
     """Whether there are positions behind every hidden layer."""
-    return architecture["name"] in ("cnn", "resnet", "vit") and not architecture.get("dense")
+    return architecture["name"] in (*CONVOLUTIONAL, "vit") and not architecture.get("dense")
 
 
 def suits(norm: Any, architecture: dict[str, Any]) -> bool:
@@ -194,8 +198,9 @@ def suits(norm: Any, architecture: dict[str, Any]) -> bool:
             return False
     elif chosen["name"] == "instance":
         return drops_channels(architecture)
-    widths = architecture.get("widths") or [architecture.get("width") or architecture.get("units", 6)]
-    fewest = 1 if name in ("cnn", "resnet") and not architecture.get("dense") else 2  # of channels in a group
+    width = 16 if name == "wide_resnet" else architecture.get("width", architecture.get("units", 6))
+    widths = architecture.get("widths", [width])
+    fewest = 1 if name in CONVOLUTIONAL and not architecture.get("dense") else 2  # of channels in a group
     groups = chosen.get("groups", 1)
     return all(width % groups == 0 and width // groups >= fewest for width in widths)
 

@@ -89,6 +89,29 @@ def spoilt() -> dict[str, Any]:
     }
 
 
+def unnormalized() -> dict[str, Any]:
+    """Return an experiment whose shortcuts are projections that leave the bias to their branch."""
+    return {
+        "data": {"dataset": "digits", "limit": 50},
+        "model": {
+            "architecture": {"name": "resnet", "depth": 8, "width": 2, "shortcut": "projection"},
+            "activation": "relu",
+            "normalization": "none",
+        },
+        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+    }
+
+
+def tabled() -> dict[str, Any]:
+    """Return an experiment whose optimizer rounds some updates otherwise at the end of a vector: positions have one."""
+    return {
+        "data": {"dataset": "digits", "limit": 100, "batch_size": 10},
+        "model": {"architecture": {"name": "vit", "patch": 4, "width": 5, "heads": 1, "layers": 1}},
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+        "training": {"epochs": 2, "threads": 1, "device": "cpu"},
+    }
+
+
 def patient() -> dict[str, Any]:
     """Return an experiment that waits twice for two epochs, with classes of one sample, and noise of rrelu alone."""
     return {

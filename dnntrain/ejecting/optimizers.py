@@ -221,30 +221,18 @@ def make_optimizer(
     return $made
 '''
 
-_TABLE: Final = '''
+_GROUPS: Final = '''
 def make_optimizer(
-    values: Tensor, gradient: Tensor, sizes: list[int]
+    values: Tensor, gradient: Tensor, groups: list[dict]
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a vector of weights, which lie there in groups."""
-    weights = []
-    for part, own_gradient in zip(values.split(sizes), gradient.split(sizes)):
-        vector = nn.Parameter(part)
-        vector.grad = own_gradient
-        weights.append(vector)
-    return $made
-'''
-
-_DECAY_AND_TABLE: Final = '''
-def make_optimizer(
-    values: Tensor, gradient: Tensor, sizes: list[int]
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a vector of weights, of which the first group decays."""
-    weights = []
-    parts = zip(values.split(sizes), gradient.split(sizes), ($decay, 0.0, 0.0))
-    for part, own_gradient, decay in parts:
-        vector = nn.Parameter(part)
-        vector.grad = own_gradient
-        weights.append({"params": [vector], "weight_decay": decay})
+    """Return the optimizer of a vector of weights; each group is a stretch of it."""
+    weights, start = [], 0
+    for group in groups:
+        stop = start + sum(p.numel() for p in group["params"])
+        vector = nn.Parameter(values[start:stop])
+        vector.grad = gradient[start:stop]
+        weights.append({**group, "params": [vector]})
+        start = stop
     return $made
 '''
 
@@ -262,8 +250,7 @@ def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rate
     if spec.optimizer.name == "adamw" and not decay:
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
     script.define(_FLATTEN)
-    templates = {(False, False): _ONE_GROUP, (True, False): _TWO_GROUPS, (False, True): _TABLE}
-    template = templates.get((bool(decay), bool(table_of(network))), _DECAY_AND_TABLE)
+    template = _GROUPS if table_of(network) else _TWO_GROUPS if decay else _ONE_GROUP
     script.define(fill(template, made=made, decay=repr(decay)))
     return bool(decay)
 

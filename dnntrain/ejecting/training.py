@@ -175,32 +175,46 @@ def _joins(setting: Setting) -> bool:
 
 def _start(setting: Setting) -> list[str]:
     spec, table = setting.spec, table_of(setting.network)
-    kernels_of = f"[p for p in network.parameters() if p.ndim > 1{' and p is not table' if table else ''}]"
-    made = [f"table = network.{table}  # no kernel: nothing is multiplied by it"] if table else []
-    if setting.decays:
-        made.append(f"kernels = {kernels_of}")
-        made.append("others = [p for p in network.parameters() if p.ndim <= 1]")
-        made.append(f"self.parameters = {'[*kernels, *others, table]' if table else 'kernels + others'}")
-    elif table:
-        made.append("others = [p for p in network.parameters() if p is not table]")
-        made.append("self.parameters = [*others, table]")
+    made, given = ["self.parameters = list(network.parameters())"], ""
+    kernels_of = "[p for p in network.parameters() if p.ndim > 1]"
+    if table:
+        made, given = _with_table(setting, table), ", groups"
         kernels_of = "[p for p in others if p.ndim > 1]"
-    else:
-        made.append("self.parameters = list(network.parameters())")
+    elif setting.decays:
+        made = [
+            f"kernels = {kernels_of}",
+            "others = [p for p in network.parameters() if p.ndim <= 1]",
+            "self.parameters = kernels + others",
+        ]
+        given = ", decayed"
     if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
         made.append(f"self.kernels = {'kernels' if setting.decays else kernels_of}")
     made.append("values, self.gradient = flatten(self.parameters)")
-    given = ""
-    if table:
-        groups = "(kernels, others, [table])" if setting.decays else "(others, [table])"
-        made.append(f"sizes = [sum(p.numel() for p in group) for group in {groups}]")
-        given = ", sizes"
-    elif setting.decays:
+    if given == ", decayed":
         made.append("decayed = sum(p.numel() for p in kernels)")
-        given = ", decayed"
     made.append(f"self.optimizer = make_optimizer(values, self.gradient{given})")
     made += ['self.order = generator("order")', "self.steps = 0"]
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
+
+
+def _with_table(setting: Setting, table: str) -> list[str]:
+    """Return the lines that divide the weights of a network with vectors that are looked up or added as they are."""
+    made = [f"table = network.{table}  # no kernel: nothing is multiplied by it"]
+    if setting.decays:
+        decay = vars(setting.spec.optimizer.options)["weight_decay"]
+        made += [
+            "kernels = [p for p in network.parameters() if p.ndim > 1 and p is not table]",
+            "others = [p for p in network.parameters() if p.ndim <= 1]",
+            "groups = [",
+            f'    {{"params": kernels, "weight_decay": {decay!r}}},',
+            '    {"params": others, "weight_decay": 0.0},',
+            '    {"params": [table], "weight_decay": 0.0},',
+            "]",
+        ]
+    else:
+        made.append("others = [p for p in network.parameters() if p is not table]")
+        made.append('groups = [{"params": others}, {"params": [table]}]')
+    return [*made, 'self.parameters = [p for group in groups for p in group["params"]]']
 
 
 def _loop(setting: Setting, *, penalized: bool) -> list[str]:

@@ -89,17 +89,23 @@ def spoilt() -> dict[str, Any]:
     }
 
 
-def unnormalized() -> dict[str, Any]:
-    """Return an experiment whose shortcuts are projections that leave the bias to their branch."""
-    return {
-        "data": {"dataset": "digits", "limit": 50},
-        "model": {
-            "architecture": {"name": "resnet", "depth": 8, "width": 2, "shortcut": "projection"},
-            "activation": "relu",
-            "normalization": "none",
+def biased() -> list[dict[str, Any]]:
+    """Return experiments of which some convolutions have a bias: all but those of shortcuts, or all but the first."""
+    models = [
+        {"architecture": {"name": "resnet", "depth": 8, "width": 2, "shortcut": "projection"}, "normalization": "none"},
+        {
+            "architecture": {"name": "wide_resnet", "depth": 10, "widen": 2},
+            "normalization": {"name": "group", "groups": 16},
         },
-        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
-    }
+    ]
+    return [
+        {
+            "data": {"dataset": "digits", "limit": 50},
+            "model": {"activation": "relu", **model},
+            "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        }
+        for model in models
+    ]
 
 
 def tabled() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from ejectedcases import ATTENTIVE, RECURRENT, RESIDUAL, covering, covering_networks
-from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt, tabled, unnormalized
+from ejecteddata import biased, datasets, many_samples, many_values, patient, shaken, spoilt, tabled
 from typer.testing import CliRunner
 
 import dnntrain
@@ -84,8 +84,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         for architectures, most in ((RESIDUAL, 6), (ATTENTIVE, 5), (RECURRENT, 8)):
             cases += covering_networks(found, architectures, most=most)
         tested = [number % 3 != 1 for number in range(len(cases))]
-        tested += [False, *[True] * 6]  # the first of these has no test part
-        cases += [many_values(folder), many_samples(folder), patient(), shaken(), unnormalized(), tabled(), spoilt()]
+        tested += [False, *[True] * 7]  # the first of these has no test part
+        cases += [many_values(folder), many_samples(folder), patient(), shaken(), *biased(), tabled(), spoilt()]
         for number, case in enumerate(cases):
             record = dnntrain.train(case, runs=folder / "runs", test=tested[number])
             script = folder / f"case{number}.py"

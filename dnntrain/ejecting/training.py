@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from torch import nn
 
+from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.locating import choices
+from dnntrain.ejecting.augmentations import mixes
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
@@ -30,6 +32,7 @@ class Setting:
         rates: what the schedule does.
         decays: whether there are two groups of weights, of which one decays.
         waiting: whether metrics are measured so many batches at a time.
+    taking: the lines that take the samples at `batch` and change them at random; none where nothing changes them.
     """
 
     spec: Spec
@@ -38,6 +41,7 @@ class Setting:
     rates: Rates
     decays: bool
     waiting: bool
+    taking: list[str]
 
 
 _JOINING: Final = '''
@@ -98,11 +102,10 @@ _STEP: Final = '''
         """Take one step on a batch; return $what."""
 $rates
         self.network.zero_grad()
-        y = self.y[batch]
-        outputs = self.network(self.standardize(self.x[batch]))
+$take
         loss = loss_of(outputs, y)
         loss.backward()
-        figures.add(outputs.detach(), y, loss.item())
+        figures.add(outputs.detach(), $labels, loss.item())
 $rest
 '''
 
@@ -113,11 +116,10 @@ $rates
         self.network.zero_grad()
         total = sum(map(len, batches))
         for batch in batches:
-            y = self.y[batch]
-            outputs = self.network(self.standardize(self.x[batch]))
+$take
             loss = loss_of(outputs, y)
             (loss * (len(y) / total)).backward()
-            figures.add(outputs.detach(), y, loss.item())
+            figures.add(outputs.detach(), $labels, loss.item())
 $rest
 '''
 
@@ -145,6 +147,8 @@ def define_training(script: Script, setting: Setting) -> None:
         script.define(_BALANCED)
     penalties, noises, constraints = (_regularizers(spec, kinds) for kinds in (_PENALTIES, _NOISES, _CONSTRAINTS))
     methods = []
+    if setting.taking:
+        methods.append(lines([_TAKE.strip("\n"), lines(setting.taking, 2)]))
     if penalties:
         script.define(_NORMS)
         methods.append(_method("penalize", "float", _PENALIZE, _penalize(setting, penalties)))
@@ -189,6 +193,7 @@ def _start(setting: Setting) -> list[str]:
         made.append("decayed = sum(p.numel() for p in kernels)")
     made.append(f"self.optimizer = make_optimizer(values, self.gradient{', decayed' if setting.decays else ''})")
     made += ['self.order = generator("order")', "self.steps = 0"]
+    made += ['self.draws = generator("augmentation")'] if setting.taking else []
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
 
 
@@ -229,14 +234,20 @@ def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) 
     returned = "norm.item(), penalty" if penalized else "norm.item()"
     rest = fill(_REST, clip=clipping, constrain="self.constrain()" if constrained else "", returned=returned)
     before = ["penalty = self.penalize()" if penalized else "", "self.shake()" if noisy else ""]
+    accumulated = spec.training.accumulate > 1
+    take = ["x, y = self.take(batch)", "outputs = self.network(x)"] if setting.taking else _TAKE_PLAINLY
     return fill(
-        _ACCUMULATED if spec.training.accumulate > 1 else _STEP,
+        _ACCUMULATED if accumulated else _STEP,
         returned="tuple[float, float]" if penalized else "float",
         what="the gradient's norm and the penalty" if penalized else "the gradient's norm",
         rates=lines(_set_rates(setting), 2),
+        take=lines(take, 3 if accumulated else 2),
+        labels="y.argmax(dim=1)" if mixes(spec) and build.targets(spec) != "values" else "y",
         rest=lines([*before, rest], 2),
     )
 
+
+_TAKE_PLAINLY: Final = ["y = self.y[batch]", "outputs = self.network(self.standardize(self.x[batch]))"]
 
 _CLIPPING: Final = {
     "norm": "self.gradient.mul_(($size / (norm + 1e-6)).clamp(max=1.0))",
@@ -261,6 +272,11 @@ def _set_rates(setting: Setting) -> list[str]:
         inside.append('group["momentum"] = momentum(self.steps)')
     return ["for group in self.optimizer.param_groups:", lines(inside, 1)]
 
+
+_TAKE: Final = '''
+    def take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the samples of a batch, changed at random and standardized."""
+'''
 
 _NORMS: Final = '''
 def norms_of(weights: list[Tensor], power: int) -> Tensor:

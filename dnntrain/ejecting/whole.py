@@ -11,6 +11,7 @@ from typing import Any, Final
 from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.locating import choices, chosen, monitor_of
+from dnntrain.ejecting.augmentations import AUGMENTATIONS, define_augmentation
 from dnntrain.ejecting.data import DATASETS, define_data
 from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
 from dnntrain.ejecting.network import ARCHITECTURES, define_network
@@ -30,7 +31,7 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "normalization": frozenset(NORMALIZATIONS),
     "dropout": frozenset(DROPOUTS),
     "dataset": frozenset(DATASETS),
-    "augmentation": frozenset(),
+    "augmentation": frozenset(AUGMENTATIONS),
     "pretraining": frozenset(),
     "loss": frozenset(LOSSES),
     "metric": frozenset(METRICS) | {"confusion"},
@@ -139,8 +140,9 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
     decays = define_optimizer(script, spec, rates)
+    taking = define_augmentation(script, spec, data)
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
-    define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting))
+    define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting, taking=taking))
     _define_main(script, spec, data, rates, facts)
     return script.text()
 

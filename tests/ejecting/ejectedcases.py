@@ -140,6 +140,19 @@ ARCHITECTURES: list[Any] = [
     {"name": "cnn", "widths": [4, 6], "kernel": 1, "pool": "none"},
 ]
 
+AUGMENTATIONS: list[Any] = [
+    [],
+    [{"name": "random_crop", "padding": 1}, "horizontal_flip"],
+    [{"name": "horizontal_flip", "probability": 0.2}, "horizontal_flip", {"name": "horizontal_flip"}],
+    [{"name": "random_erasing", "probability": 0.9, "scale": [0.1, 0.4], "ratio": [0.5, 3]}, "random_crop"],
+    [{"name": "random_erasing", "fill": "noise"}, {"name": "random_erasing", "fill": "black"}, "random_crop"],
+    ["color_jitter", {"name": "color_jitter", "brightness": 2, "contrast": 0, "hue": 0}],
+    [{"name": "color_jitter", "brightness": 0, "contrast": 0, "hue": 0.5}, "cutmix"],
+    ["horizontal_flip", "cutmix"],
+    [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
+]
+MIXUP: list[Any] = [["mixup"], [{"name": "mixup", "alpha": 1, "probability": 0.7}]]
+
 
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
@@ -175,6 +188,8 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
         "validation": validation,
         "standardize": draw.choice(["none", "unit", "channel", "feature"] if pictures else ["feature"]),
     }
+    if draw.random() < 0.7:
+        section["augment"] = draw.choice([*MIXUP, *AUGMENTATIONS] if pictures else MIXUP)
     if kind == "classes":
         section["classes"] = data.get("classes", draw.choice(CLASSES)) if data["dataset"] == "digits" else None
         section["sampling"] = draw.choice(["shuffle", "shuffle", "balanced"])
@@ -217,6 +232,8 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("data.dataset", str(case["data"]["dataset"]))}
     found |= {(key, str(value)) for key, value in case["model"].items()}
     found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    if "mix" in str(case["data"].get("augment")):
+        found |= {("loss of mixed samples", str(case["loss"]))}
     return found | {
         (key, str(case[key])) for key in ("optimizer", "schedule", "regularizers", "loss", "metrics", "callbacks")
     }

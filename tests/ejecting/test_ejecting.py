@@ -29,7 +29,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 19
+CASES = 22
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -276,9 +276,9 @@ def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
 
 
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip]")
-    (copied.path / "spec.yaml").write_text(text.replace("average: null", "average: ema"))
-    assert "\n    training.average: ema\n    data.augment: horizontal_flip\n" in told(copied)
+    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip, rand_augment]")
+    (copied.path / "spec.yaml").write_text(text.replace("unlabeled: auto", "unlabeled: true"))
+    assert "\n    data.augment: rand_augment\n    data.unlabeled\n" in told(copied)
 
 
 def test_the_command(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

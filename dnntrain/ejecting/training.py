@@ -13,12 +13,14 @@ from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.locating import choices
 from dnntrain.ejecting.augmentations import mixes
+from dnntrain.ejecting.averages import begin_averaging, define_average, statistics_of, updating
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
 from dnntrain.parts.layers import kernels
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
+from dnntrain.training.built import EVALUATION_BATCH
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Setting:
 
 
 _JOINING: Final = '''
-def cut(positions: Tensor) -> list[Tensor]:
+def cut(positions: Tensor, size: int) -> list[Tensor]:
     """Cut positions into batches; a last one of one sample joins the one before."""
-    batches = list(positions.split(BATCH_SIZE))
+    batches = list(positions.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -131,6 +133,7 @@ $clip
 self.optimizer.step()
 $constrain
 self.steps += 1
+$average
 if not (math.isfinite(figures.loss) and math.isfinite(norm)):
     raise FloatingPointError(f"step {self.steps} is not finite any more")
 return $returned
@@ -141,8 +144,13 @@ def define_training(script: Script, setting: Setting) -> None:
     """Define `Trainer`."""
     script.heading("The training")
     spec = setting.spec
-    if _joins(setting):
+    average, remeasured = spec.training.average, False
+    if average is not None:
+        remeasured = average.name == "swa" and bool(statistics_of(setting.network))
+    if _joins(setting) or (remeasured and _joins(setting, EVALUATION_BATCH)):
         script.define(_JOINING)
+    if average is not None:
+        define_average(script, average, setting.network, joins=_joins(setting, EVALUATION_BATCH))
     if spec.data.sampling == "balanced":
         script.define(_BALANCED)
     penalties, noises, constraints = (_regularizers(spec, kinds) for kinds in (_PENALTIES, _NOISES, _CONSTRAINTS))
@@ -154,6 +162,8 @@ def define_training(script: Script, setting: Setting) -> None:
         methods.append(_method("penalize", "float", _PENALIZE, _penalize(setting, penalties)))
     if noises:
         methods.append(_method("shake", "None", _SHAKE, [_noise(setting, each) for each in noises]))
+    if average is not None:
+        methods.append(_method("update_average", "None", *updating(script, average, setting.network)))
     if constraints:
         methods.append(_method("constrain", "None", _CONSTRAIN, [_constraint(setting, each) for each in constraints]))
     made = fill(
@@ -170,10 +180,10 @@ def define_training(script: Script, setting: Setting) -> None:
     script.define("\n\n".join([made, step, *methods]))
 
 
-def _joins(setting: Setting) -> bool:
-    """Whether a last batch of a single sample joins the one before it."""
-    size = setting.spec.data.batch_size
-    return size > 1 and len(setting.data.parts.train) > size and len(setting.data.parts.train) % size == 1
+def _joins(setting: Setting, size: int | None = None) -> bool:
+    """Whether a last batch of a single sample joins the one before it, in batches of training or of some size."""
+    size, count = size or setting.spec.data.batch_size, len(setting.data.parts.train)
+    return count > size > 1 and count % size == 1
 
 
 def _start(setting: Setting) -> list[str]:
@@ -192,13 +202,15 @@ def _start(setting: Setting) -> list[str]:
     if setting.decays:
         made.append("decayed = sum(p.numel() for p in kernels)")
     made.append(f"self.optimizer = make_optimizer(values, self.gradient{', decayed' if setting.decays else ''})")
+    if spec.training.average is not None:
+        made += begin_averaging(spec.training.average)
     made += ['self.order = generator("order")', "self.steps = 0"]
     made += ['self.draws = generator("augmentation")'] if setting.taking else []
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
 
 
 def _loop(setting: Setting, *, penalized: bool) -> list[str]:
-    batches = "cut(positions)" if _joins(setting) else "positions.split(BATCH_SIZE)"
+    batches = "cut(positions, BATCH_SIZE)" if _joins(setting) else "positions.split(BATCH_SIZE)"
     one, head = "batch", "for batch in batches:"
     before = [f"batches = {batches}"]
     if setting.spec.training.accumulate > 1:
@@ -232,7 +244,13 @@ def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) 
         clipping = _CLIPPING["norm" if clip.norm else "value" if clip.value else "parameter_norm"]
         clipping = clipping.strip().replace("$size", repr(size))
     returned = "norm.item(), penalty" if penalized else "norm.item()"
-    rest = fill(_REST, clip=clipping, constrain="self.constrain()" if constrained else "", returned=returned)
+    rest = fill(
+        _REST,
+        clip=clipping,
+        constrain="self.constrain()" if constrained else "",
+        average="self.update_average()" if spec.training.average and spec.training.average.name == "ema" else "",
+        returned=returned,
+    )
     before = ["penalty = self.penalize()" if penalized else "", "self.shake()" if noisy else ""]
     accumulated = spec.training.accumulate > 1
     take = ["x, y = self.take(batch)", "outputs = self.network(x)"] if setting.taking else _TAKE_PLAINLY

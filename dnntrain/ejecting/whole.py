@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any, Final
 
+from torch import nn
+
 from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.locating import choices, chosen, monitor_of
 from dnntrain.ejecting.augmentations import AUGMENTATIONS, define_augmentation
+from dnntrain.ejecting.averages import AVERAGES, put_in_place
 from dnntrain.ejecting.data import DATASETS, define_data
 from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
 from dnntrain.ejecting.network import ARCHITECTURES, define_network
@@ -38,7 +41,7 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "optimizer": frozenset(OPTIMIZERS),
     "schedule": frozenset(SCHEDULES),
     "regularizer": frozenset(REGULARIZERS),
-    "average": frozenset(),
+    "average": frozenset(AVERAGES),
     "callback": frozenset({"early_stopping", "terminate_on_nan"}),
 }
 """The parts of each family that can be ejected; `confusion` is not measured over epochs: nothing is written for it."""
@@ -143,7 +146,7 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     taking = define_augmentation(script, spec, data)
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
     define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting, taking=taking))
-    _define_main(script, spec, data, rates, facts)
+    _define_main(script, spec, data, network, rates, facts)
     return script.text()
 
 
@@ -219,6 +222,7 @@ $start
             started = time.perf_counter()
 $train
             row = {"epoch": epoch, "step": trainer.steps, **figures}
+$average
             $validate
             row["seconds"] = time.perf_counter() - started
             file.write(as_json(row))
@@ -226,7 +230,8 @@ $train
             value = row["$monitor"]
             if value $better best:
                 best, best_epoch = value, epoch
-                best_weights = {k: v.clone() for k, v in network.state_dict().items()}
+                best_weights = $copied
+            $restore
 $react
     print(f"best: epoch {best_epoch} with $monitor {best:.4g}")
     torch.save(best_weights, folder / "best.pt")
@@ -249,7 +254,8 @@ except FloatingPointError as error:
 """
 
 
-def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Facts) -> None:
+def _define_main(script: Script, spec: Spec, data: Data, network: nn.Module, rates: Rates, facts: Facts) -> None:
+    average = spec.training.average
     monitor, validated = monitor_of(spec), data.parts.valid is not None
     better, worst = ("<", "math.inf") if monitor.mode == "min" else (">", "-math.inf")
     start, react = _reactions(script, spec, rates, better, worst)
@@ -268,6 +274,9 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
         start=lines(start, 1),
         train=lines([_GUARDED.strip() if guarded else "figures = trainer.epoch()"], 3),
         validate='row |= evaluate(network, standardize, *valid, "valid")' if validated else "",
+        average=lines(put_in_place(average, network) if average else [], 3),
+        copied="copied(network)" if average else "{k: v.clone() for k, v in network.state_dict().items()}",
+        restore="network.load_state_dict(own)" if average else "",
         monitor=monitor.metric,
         better=better,
         react=lines(react, 3),

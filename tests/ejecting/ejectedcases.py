@@ -151,6 +151,13 @@ AUGMENTATIONS: list[Any] = [
     ["horizontal_flip", "cutmix"],
     [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
 ]
+AVERAGES: list[Any] = [
+    None,
+    "ema",
+    {"name": "ema", "decay": 0.7},
+    {"name": "swa", "start": 0},
+    {"name": "swa", "start": 0.4},
+]
 MIXUP: list[Any] = [["mixup"], [{"name": "mixup", "alpha": 1, "probability": 0.7}]]
 
 
@@ -180,7 +187,8 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
     optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])
     validation = draw.choice(VALIDATIONS)
-    callbacks = CALLBACKS[0] if validation == "none" else draw.choice(CALLBACKS)
+    average = draw.choice([None, *AVERAGES])
+    callbacks = CALLBACKS[0] if validation == "none" or "0.4" in str(average) else draw.choice(CALLBACKS)
     section: dict[str, Any] = {
         "dataset": data["dataset"],
         "limit": draw.choice([100, 97]),
@@ -220,6 +228,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
             "device": "cpu",
             "clip": draw.choice(CLIPS),
             "accumulate": draw.choice([1, 1, 3]),
+            "average": average,
             "monitor": f"{part}/{draw.choice(['loss', *monitored])}",
         },
         "callbacks": callbacks,
@@ -232,6 +241,9 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("data.dataset", str(case["data"]["dataset"]))}
     found |= {(key, str(value)) for key, value in case["model"].items()}
     found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    # Statistics of batch normalization are averaged, or measured anew.
+    batched = "batch" in str(case["model"]["normalization"])
+    found |= {("average", f"{case['training']['average']}, batch normalization: {batched}")}
     if "mix" in str(case["data"].get("augment")):
         found |= {("loss of mixed samples", str(case["loss"]))}
     return found | {

@@ -48,13 +48,20 @@ def _archives(root: Path) -> list[dict[str, Any]]:
 
 
 def many_values(folder: Path) -> dict[str, Any]:
-    """Return an experiment on so many values that they are measured in several pieces."""
+    """Return an experiment on so many values that they are measured in several pieces.
+
+    Of the samples, those left for training are one too many for whole batches, whether trained on or measured anew.
+    """
     draw = np.random.default_rng(1)
-    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1000)), y_train=draw.normal(size=1400))
+    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1100)), y_train=draw.normal(size=1400))
     return {
-        "data": {"dataset": {"name": "npz", "path": str(folder / "many.npz")}, "batch_size": 512},
-        "model": {"architecture": {"name": "mlp", "hidden": [2]}},
-        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        "data": {
+            "dataset": {"name": "npz", "path": str(folder / "many.npz")},
+            "batch_size": 512,
+            "validation": {"size": 375},
+        },
+        "model": {"architecture": {"name": "mlp", "hidden": [2]}, "normalization": "batch"},
+        "training": {"epochs": 1, "threads": 1, "device": "cpu", "average": {"name": "swa", "start": 0}},
     }
 
 

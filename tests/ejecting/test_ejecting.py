@@ -275,6 +275,13 @@ def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
     assert "diverged and went back" in told(copied)
 
 
+def test_an_average_of_which_no_epoch_was_the_best_is_refused(copied: RunDirectory) -> None:
+    (copied.path / "spec.yaml").write_text(copied.spec_text().replace("average: null", "average: ema"))
+    ejecting.eject(copied.path, output=copied.path / "fine.py")
+    copied.write_summary({**copied.summary(), "best": {"epoch": None, "metrics": {}}})
+    assert "training.average: no epoch of the run is the best" in told(copied)
+
+
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
     text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip, rand_augment]")
     (copied.path / "spec.yaml").write_text(text.replace("unlabeled: auto", "unlabeled: true"))

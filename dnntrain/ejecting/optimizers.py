@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from torch import nn
+
+from dnntrain.ejecting.groups import decays, define_groups, has_rates
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
 from dnntrain.parts.optimizers.radam import TRUSTED
@@ -113,8 +116,7 @@ def _own(name: str, about: str, body: str) -> Write:
     """Return what writes an optimizer of our own, its update written out."""
 
     def write(script: Script, options: Any, rates: Rates) -> str:
-        decay = getattr(options, "weight_decay", 0.0)
-        values: dict[str, Any] = {"shrink": _SHRINK if decay else "", "trusted": TRUSTED}
+        values: dict[str, Any] = {"shrink": _SHRINK if decays(options) else "", "trusted": TRUSTED}
         for key in ("eps", "rho", "momentum_decay"):
             values[key] = repr(getattr(options, key, None))
         values["rest"] = repr(1.0 - getattr(options, "rho", 0.0))
@@ -218,19 +220,34 @@ def make_optimizer(
     return $made
 '''
 
+_GROUPS: Final = '''
+def make_optimizer(
+    values: Tensor, gradient: Tensor, groups: list[dict]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights; each group is a stretch of it."""
+    weights, start = [], 0
+    for group in groups:
+        stop = start + sum(p.numel() for p in group["params"])
+        vector = nn.Parameter(values[start:stop])
+        vector.grad = gradient[start:stop]
+        weights.append({**group, "params": [vector]$initial})
+        start = stop
+    return $made
+'''
 
-def define_optimizer(script: Script, spec: Spec, rates: Rates) -> bool:
-    """Define `flatten` and `make_optimizer`.
 
-    Returns:
-        whether weights decay, those of kernels alone, so that there are two groups of them.
-    """
+def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rates) -> None:
+    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups."""
     script.heading("The optimizer")
     options: Any = spec.optimizer.options
-    decay = getattr(options, "weight_decay", 0.0)
     made = OPTIMIZERS[spec.optimizer.name](script, options, rates)
-    if spec.optimizer.name == "adamw" and not decay:
+    if spec.optimizer.name == "adamw" and not decays(options):
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
     script.define(_FLATTEN)
+    if options.groups:
+        define_groups(script, options, network)
+        moves = has_rates(options) and (rates.changes or rates.reacts is not None)
+        script.define(fill(_GROUPS, made=made, initial=', "initial_lr": group["lr"]' if moves else ""))
+        return
+    decay = getattr(options, "weight_decay", 0.0)
     script.define(fill(_TWO_GROUPS if decay else _ONE_GROUP, made=made, decay=repr(decay)))
-    return bool(decay)

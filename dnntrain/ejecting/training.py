@@ -14,6 +14,7 @@ from dnntrain.build import Data
 from dnntrain.build.locating import choices
 from dnntrain.ejecting.augmentations import mixes
 from dnntrain.ejecting.averages import begin_averaging, define_average, statistics_of, updating
+from dnntrain.ejecting.groups import decays, has_rates
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
@@ -32,8 +33,7 @@ class Setting:
         data: its data.
         network: as dnntrain builds it, for the names of its layers.
         rates: what the schedule does.
-        decays: whether there are two groups of weights, of which one decays.
-        waiting: whether metrics are measured so many batches at a time.
+            waiting: whether metrics are measured so many batches at a time.
     taking: the lines that take the samples at `batch` and change them at random; none where nothing changes them.
     """
 
@@ -41,7 +41,6 @@ class Setting:
     data: Data
     network: nn.Module
     rates: Rates
-    decays: bool
     waiting: bool
     taking: list[str]
 
@@ -188,20 +187,29 @@ def _joins(setting: Setting, size: int | None = None) -> bool:
 
 def _start(setting: Setting) -> list[str]:
     spec = setting.spec
+    options: Any = spec.optimizer.options
     made = ["self.parameters = list(network.parameters())"]
-    if setting.decays:
+    third = ""
+    if options.groups:
+        made = [
+            "groups = parameter_groups(network)",
+            'self.parameters = [p for group in groups for p in group["params"]]',
+        ]
+        third = ", groups"
+    elif decays(options):
+        third = ", decayed"
         made = [
             "kernels = [p for p in network.parameters() if p.ndim > 1]",
             "others = [p for p in network.parameters() if p.ndim <= 1]",
             "self.parameters = kernels + others",
         ]
     if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
-        kernels_of = "kernels" if setting.decays else "[p for p in network.parameters() if p.ndim > 1]"
+        kernels_of = "kernels" if third == ", decayed" else "[p for p in network.parameters() if p.ndim > 1]"
         made.append(f"self.kernels = {kernels_of}")
     made.append("values, self.gradient = flatten(self.parameters)")
-    if setting.decays:
+    if third == ", decayed":
         made.append("decayed = sum(p.numel() for p in kernels)")
-    made.append(f"self.optimizer = make_optimizer(values, self.gradient{', decayed' if setting.decays else ''})")
+    made.append(f"self.optimizer = make_optimizer(values, self.gradient{third})")
     if spec.training.average is not None:
         made += begin_averaging(spec.training.average)
     made += ['self.order = generator("order")', "self.steps = 0"]
@@ -225,8 +233,10 @@ def _loop(setting: Setting, *, penalized: bool) -> list[str]:
     return [*before, head, lines(inside, 1)]
 
 
-def _rate(setting: Setting, step: str) -> str:
-    rate = f"learning_rate({step})" if setting.rates.changes else "LR"
+def _rate(setting: Setting, step: str, initial: str = "LR") -> str:
+    """Return the learning rate of a step; where layers have their own, of those whose rate is `initial` at first."""
+    own = has_rates(setting.spec.optimizer.options)
+    rate = f"learning_rate({step}{f', {initial}' if own else ''})" if setting.rates.changes else initial
     return f"{rate} * self.lr_scale" if setting.rates.reacts else rate
 
 
@@ -282,8 +292,9 @@ def _set_rates(setting: Setting) -> list[str]:
     """Return the lines that set the rates of a step."""
     if not setting.rates.changes and not setting.rates.reacts:
         return []
-    inside = [f'group["lr"] = {_rate(setting, "self.steps")}']
     options: Any = setting.spec.optimizer.options
+    initial = 'group["initial_lr"]' if has_rates(options) else "LR"
+    inside = [f'group["lr"] = {_rate(setting, "self.steps", initial)}']
     if setting.rates.momentum and hasattr(options, "betas"):
         inside.append(f'group["betas"] = (momentum(self.steps), {options.betas[1]!r})')
     elif setting.rates.momentum:

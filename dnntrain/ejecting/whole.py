@@ -56,7 +56,8 @@ def objections(spec: Spec) -> list[str]:
         "data.resize": spec.data.resize is not None,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
-        "optimizer.groups": bool(options.groups),
+        # Tables are in groups of their own.
+        "optimizer.groups": bool(options.groups) and spec.model.architecture.name in ("recurrent", "vit"),
         "training.stages": bool(spec.training.stages),
     }
     return [*found, *(key for key, there in lacking.items() if there)]
@@ -142,10 +143,10 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
         define_evaluation(script, waiting=waiting)
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
-    decays = define_optimizer(script, spec, rates)
-    taking = define_augmentation(script, spec, data)
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
-    define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting, taking=taking))
+    define_optimizer(script, spec, network, rates)
+    taking = define_augmentation(script, spec, data)
+    define_training(script, Setting(spec, data, network, rates, waiting=waiting, taking=taking))
     _define_main(script, spec, data, network, rates, facts)
     return script.text()
 

@@ -151,6 +151,14 @@ AUGMENTATIONS: list[Any] = [
     ["horizontal_flip", "cutmix"],
     [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
 ]
+GROUPS: list[Any] = [
+    [{"layers": "output", "lr": 0.01}],
+    [{"layers": ["output", "*1"], "lr": 1e-4}, {"layers": "*", "lr": 0.002}],
+]
+DECAYS: list[Any] = [
+    [{"layers": "output", "weight_decay": 0.3}],
+    [{"layers": "*1", "lr": 0.01, "weight_decay": 0.0}, {"layers": ["out*"], "weight_decay": 0.2}],
+]
 AVERAGES: list[Any] = [
     None,
     "ema",
@@ -161,6 +169,7 @@ AVERAGES: list[Any] = [
 MIXUP: list[Any] = [["mixup"], [{"name": "mixup", "alpha": 1, "probability": 0.7}]]
 
 
+DECAYING = ("adamw", "nadam", "radam", "lion")
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
 
@@ -186,6 +195,9 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
         dropout = DROPOUTS[-1]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
     optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])
+    groups = draw.choice([*GROUPS, *DECAYS] if optimizer in DECAYING else GROUPS)
+    if draw.random() < 0.6 or (architecture.get("hidden") == [] and "*1" in str(groups)):
+        groups = []
     validation = draw.choice(VALIDATIONS)
     average = draw.choice([None, *AVERAGES])
     callbacks = CALLBACKS[0] if validation == "none" or "0.4" in str(average) else draw.choice(CALLBACKS)
@@ -217,7 +229,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
             "normalization": norm,
             "dropout": dropout,
         },
-        "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw)},
+        "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw), "groups": groups},
         "schedule": draw.choice([each for each in SCHEDULES if optimizer not in STILL or not cycles(each)]),
         "regularizers": regularizers,
         "loss": draw.choice(LOSSES[kind]),

@@ -53,7 +53,8 @@ def many_values(folder: Path) -> dict[str, Any]:
     Of the samples, those left for training are one too many for whole batches, whether trained on or measured anew.
     """
     draw = np.random.default_rng(1)
-    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1100)), y_train=draw.normal(size=1400))
+    x, y = draw.normal(5, 2, size=(1400, 1100)), draw.normal(size=1400)
+    np.savez(folder / "many.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     return {
         "data": {
             "dataset": {"name": "npz", "path": str(folder / "many.npz")},

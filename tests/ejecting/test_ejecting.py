@@ -29,7 +29,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 22
+CASES = 25
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -198,12 +198,17 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
         ("data.unlabeled=true", "data.unlabeled"),
         ("data.standardize=pretrained", "data.standardize: pretrained"),
         ("model.reuse={from: another}", "model.reuse"),
-        ("optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}", "optimizer.groups"),
         ("training.stages=[{epochs: 1}]", "training.stages"),
     ],
 )
 def test_what_else_is_refused(change: str, key: str) -> None:
     assert objections(resolved(change)) == [key]
+
+
+def test_groups_are_refused_where_there_are_tables() -> None:
+    groups = "optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}"
+    assert "optimizer.groups" in objections(resolved("model.architecture={name: vit, patch: 4}", groups))
+    assert objections(resolved(groups)) == []
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dnntrain import build
 from dnntrain.build import Data
+from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.script import Script, fill, lines
 from dnntrain.spec import Spec
 
@@ -336,7 +337,7 @@ def define_augmentation(script: Script, spec: Spec, data: Data) -> list[str]:
             mixed.append(f"x, y = {texts[text]}(x, y, self.draws)")
         else:
             raw.append(f"x = {texts[text]}(x, self.draws)")
-    made = ["x, y = self.x[batch], self.y[batch]", *raw]
+    made = [f"x, y = {resized(data, 'self.x[batch]')}, self.y[batch]", *raw]
     if not mixed:
         return [*made, "return self.standardize(x), y"]
     made.append("x = self.standardize(x)")

@@ -40,7 +40,7 @@ def measure_statistics(
         seen += len(rows)
         for norm in norms:
             norm.momentum = len(rows) / seen
-        network(standardize(x[rows]))
+        network(standardize($samples))
     for norm in norms:
         norm.momentum = $momentum
     return {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
@@ -89,7 +89,7 @@ def statistics_of(network: nn.Module) -> list[_BatchNorm]:
     return [each for each in network.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
 
 
-def define_average(script: Script, average: Choice, network: nn.Module, *, joins: bool) -> None:
+def define_average(script: Script, average: Choice, network: nn.Module, *, joins: bool, samples: str) -> None:
     """Define what copies weights, and what measures statistics anew where that is wanted.
 
     Args:
@@ -97,6 +97,7 @@ def define_average(script: Script, average: Choice, network: nn.Module, *, joins
         average: of the weights.
         network: as dnntrain builds it.
         joins: whether a last batch of a single sample of the training part joins the one before it.
+        samples: the expression of the samples at `rows`.
     """
     norms = statistics_of(network)
     script.define(fill(_COPIED, statistics=" and statistics" if norms else ""))
@@ -106,7 +107,7 @@ def define_average(script: Script, average: Choice, network: nn.Module, *, joins
         made = {"kind": kinds[0], "kinds": ""}
         if len(kinds) > 1:
             made = {"kind": "kinds", "kinds": f"kinds = {' | '.join(kinds)}"}
-        script.define(fill(_MEASURE, **made, batches=batches, momentum=repr(norms[0].momentum)))
+        script.define(fill(_MEASURE, **made, batches=batches, samples=samples, momentum=repr(norms[0].momentum)))
 
 
 def updating(script: Script, average: Choice, network: nn.Module) -> tuple[str, list[str]]:

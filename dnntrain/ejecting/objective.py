@@ -13,6 +13,7 @@ from dnntrain.build import Data
 from dnntrain.build.data import labels
 from dnntrain.build.locating import choices, chosen
 from dnntrain.ejecting.augmentations import mixes
+from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.script import Code, Script, call, fill, lines
 from dnntrain.parts.metrics import metrics
 from dnntrain.registry import Choice
@@ -313,7 +314,7 @@ def evaluate(
     network.eval()
     figures = Figures()
     for rows in torch.arange(len(y)).split($size):
-        outputs = network(standardize(x[rows]))
+        outputs = network(standardize($samples))
         figures.add(outputs, y[rows], loss_of(outputs, y[rows]).item())
 $measure
     return figures.means(part)
@@ -346,10 +347,10 @@ def _value(name: str, metric: _Metric) -> str:
     return metric.value.format(sum=f"self.{metric.name or name}")
 
 
-def define_evaluation(script: Script, *, waiting: bool) -> None:
+def define_evaluation(script: Script, data: Data, *, waiting: bool) -> None:
     """Define `evaluate`."""
     measure = f"        figures.measure(at_least={EVALUATED_AT_ONCE})" if waiting else ""
-    script.define(fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure))
+    script.define(fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure, samples=resized(data, "x[rows]")))
 
 
 def waits(spec: Spec) -> bool:

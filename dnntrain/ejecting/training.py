@@ -16,6 +16,7 @@ from dnntrain.ejecting.augmentations import mixes
 from dnntrain.ejecting.averages import begin_averaging, define_average, statistics_of, updating
 from dnntrain.ejecting.groups import decays, has_rates
 from dnntrain.ejecting.objective import measure_while_training
+from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Script, assignment, fill, lines
 from dnntrain.parts.layers import kernels
@@ -149,7 +150,13 @@ def define_training(script: Script, setting: Setting) -> None:
     if _joins(setting) or (remeasured and _joins(setting, EVALUATION_BATCH)):
         script.define(_JOINING)
     if average is not None:
-        define_average(script, average, setting.network, joins=_joins(setting, EVALUATION_BATCH))
+        define_average(
+            script,
+            average,
+            setting.network,
+            joins=_joins(setting, EVALUATION_BATCH),
+            samples=resized(setting.data, "x[rows]"),
+        )
     if spec.data.sampling == "balanced":
         script.define(_BALANCED)
     penalties, noises, constraints = (_regularizers(spec, kinds) for kinds in (_PENALTIES, _NOISES, _CONSTRAINTS))
@@ -263,7 +270,10 @@ def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) 
     )
     before = ["penalty = self.penalize()" if penalized else "", "self.shake()" if noisy else ""]
     accumulated = spec.training.accumulate > 1
-    take = ["x, y = self.take(batch)", "outputs = self.network(x)"] if setting.taking else _TAKE_PLAINLY
+    take = ["x, y = self.take(batch)", "outputs = self.network(x)"]
+    if not setting.taking:
+        x = resized(setting.data, "self.x[batch]")
+        take = ["y = self.y[batch]", f"outputs = self.network(self.standardize({x}))"]
     return fill(
         _ACCUMULATED if accumulated else _STEP,
         returned="tuple[float, float]" if penalized else "float",
@@ -274,8 +284,6 @@ def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) 
         rest=lines([*before, rest], 2),
     )
 
-
-_TAKE_PLAINLY: Final = ["y = self.y[batch]", "outputs = self.network(self.standardize(self.x[batch]))"]
 
 _CLIPPING: Final = {
     "norm": "self.gradient.mul_(($size / (norm + 1e-6)).clamp(max=1.0))",

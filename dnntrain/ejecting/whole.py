@@ -53,7 +53,6 @@ def objections(spec: Spec) -> list[str]:
     options: Any = spec.optimizer.options
     lacking = {
         "data.unlabeled": spec.data.unlabeled is True,
-        "data.resize": spec.data.resize is not None,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
         # Tables are in groups of their own.
@@ -140,7 +139,7 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     define_network(script, spec, data)
     waiting = define_objective(script, spec, data)
     if data.parts.valid is not None or facts.test:
-        define_evaluation(script, waiting=waiting)
+        define_evaluation(script, data, waiting=waiting)
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
     network = build.build_model(spec, data.shape, build.outputs(spec, data))

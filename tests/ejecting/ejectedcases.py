@@ -151,6 +151,7 @@ AUGMENTATIONS: list[Any] = [
     ["horizontal_flip", "cutmix"],
     [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
 ]
+SIZES: list[Any] = [8, 12, [11, 9]]  # one is that of most of the pictures
 GROUPS: list[Any] = [
     [{"layers": "output", "lr": 0.01}],
     [{"layers": ["output", "*1"], "lr": 1e-4}, {"layers": "*", "lr": 0.002}],
@@ -208,6 +209,8 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
         "validation": validation,
         "standardize": draw.choice(["none", "unit", "channel", "feature"] if pictures else ["feature"]),
     }
+    if pictures and draw.random() < 0.4:
+        section["resize"] = draw.choice(SIZES)
     if draw.random() < 0.7:
         section["augment"] = draw.choice([*MIXUP, *AUGMENTATIONS] if pictures else MIXUP)
     if kind == "classes":
@@ -253,6 +256,10 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("data.dataset", str(case["data"]["dataset"]))}
     found |= {(key, str(value)) for key, value in case["model"].items()}
     found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    if case["data"].get("resize"):
+        dtype = "floats" if "floats" in str(case["data"]["dataset"]) else "bytes"
+        standardized = case["data"]["standardize"], bool(case["data"].get("augment"))
+        found |= {("resized", f"{dtype}, {standardized}")}
     # Statistics of batch normalization are averaged, or measured anew.
     batched = "batch" in str(case["model"]["normalization"])
     found |= {("average", f"{case['training']['average']}, batch normalization: {batched}")}

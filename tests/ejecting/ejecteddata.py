@@ -84,6 +84,22 @@ def many_samples(folder: Path) -> dict[str, Any]:
     }
 
 
+def many_pictures(folder: Path) -> list[dict[str, Any]]:
+    """Return experiments on so many pictures, bytes and floats, that resized ones are measured in several pieces."""
+    draw = np.random.default_rng(5)
+    x, y = draw.normal(3, 2, size=(300, 1, 8, 8)), draw.normal(size=300)
+    np.savez(folder / "pictures.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    floats = {"dataset": {"name": "npz", "path": str(folder / "pictures.npz")}, "resize": 66, "batch_size": 128}
+    return [
+        {
+            "data": {"validation": {"size": 20}, "standardize": "channel", **data},
+            "model": {"architecture": {"name": "mlp", "hidden": []}},
+            "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        }
+        for data in (floats, {"dataset": "digits", "resize": [3, 4], "batch_size": 512})
+    ]
+
+
 def spoilt() -> dict[str, Any]:
     """Return an experiment whose first step leaves weights with which no figure is finite any more."""
     return {

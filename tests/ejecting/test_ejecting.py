@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from ejectedcases import covering
-from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
+from ejecteddata import datasets, many_pictures, many_samples, many_values, patient, shaken, spoilt
 from typer.testing import CliRunner
 
 import dnntrain
@@ -29,7 +29,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 25
+CASES = 24
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -80,7 +80,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
         cases = covering(datasets(folder), most=CASES)
-        cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]
+        cases += [many_values(folder), many_samples(folder), *many_pictures(folder), patient(), shaken(), spoilt()]
         for number, case in enumerate(cases):
             record = dnntrain.train(case, runs=folder / "runs", test=number % 3 != 1)
             script = folder / f"case{number}.py"
@@ -194,7 +194,6 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ("data.resize=4", "data.resize"),
         ("data.unlabeled=true", "data.unlabeled"),
         ("data.standardize=pretrained", "data.standardize: pretrained"),
         ("model.reuse={from: another}", "model.reuse"),

@@ -41,8 +41,8 @@ $groups
 
 
 def has_rates(options: Any) -> bool:
-    """Whether some layers have a learning rate of their own, from the options of an optimizer."""
-    return any(group.lr is not None for group in options.groups)
+    """Whether some parameters have a learning rate of their own, from the options of an optimizer."""
+    return hasattr(options, "adamw_lr") or any(group.lr is not None for group in options.groups)
 
 
 def decays(options: Any) -> bool:

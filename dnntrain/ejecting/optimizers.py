@@ -8,6 +8,7 @@ from typing import Any, Final
 from torch import nn
 
 from dnntrain.ejecting.groups import decays, define_groups, has_rates
+from dnntrain.ejecting.muon import MUON, define_muon
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
 from dnntrain.parts.optimizers.radam import TRUSTED
@@ -237,9 +238,12 @@ def make_optimizer(
 
 
 def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rates) -> None:
-    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups."""
+    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups; or `Muon`."""
     script.heading("The optimizer")
     options: Any = spec.optimizer.options
+    if spec.optimizer.name == MUON:
+        define_muon(script, options)
+        return
     made = OPTIMIZERS[spec.optimizer.name](script, options, rates)
     if spec.optimizer.name == "adamw" and not decays(options):
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")

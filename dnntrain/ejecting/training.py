@@ -15,6 +15,7 @@ from dnntrain.build.locating import choices
 from dnntrain.ejecting.augmentations import mixes
 from dnntrain.ejecting.averages import begin_averaging, define_average, statistics_of, updating
 from dnntrain.ejecting.groups import decays, has_rates
+from dnntrain.ejecting.muon import CLIPPING, MOVE, MUON, NORM, begin_muon, muon_rates
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.schedules import Rates
@@ -126,17 +127,21 @@ $rest
 '''
 
 _REST: Final = """
-gradients = [p.grad.flatten() for p in self.parameters]
-torch.cat(gradients, out=self.gradient)
-norm = torch.linalg.vector_norm(self.gradient)
+$norm
 $clip
-self.optimizer.step()
+$move
 $constrain
 self.steps += 1
 $average
 if not (math.isfinite(figures.loss) and math.isfinite(norm)):
     raise FloatingPointError(f"step {self.steps} is not finite any more")
 return $returned
+"""
+
+_NORM: Final = """
+gradients = [p.grad.flatten() for p in self.parameters]
+torch.cat(gradients, out=self.gradient)
+norm = torch.linalg.vector_norm(self.gradient)
 """
 
 
@@ -195,33 +200,38 @@ def _joins(setting: Setting, size: int | None = None) -> bool:
 def _start(setting: Setting) -> list[str]:
     spec = setting.spec
     options: Any = spec.optimizer.options
+    muon, splits = spec.optimizer.name == MUON, decays(options) and not options.groups
     made = ["self.parameters = list(network.parameters())"]
-    third = ""
     if options.groups:
         made = [
             "groups = parameter_groups(network)",
             'self.parameters = [p for group in groups for p in group["params"]]',
         ]
-        third = ", groups"
-    elif decays(options):
-        third = ", decayed"
+    if splits or muon:
         made = [
             "kernels = [p for p in network.parameters() if p.ndim > 1]",
             "others = [p for p in network.parameters() if p.ndim <= 1]",
-            "self.parameters = kernels + others",
+            "self.parameters = kernels + others" if splits else made[0],
         ]
     if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
-        kernels_of = "kernels" if third == ", decayed" else "[p for p in network.parameters() if p.ndim > 1]"
+        kernels_of = "kernels" if splits or muon else "[p for p in network.parameters() if p.ndim > 1]"
         made.append(f"self.kernels = {kernels_of}")
-    made.append("values, self.gradient = flatten(self.parameters)")
-    if third == ", decayed":
-        made.append("decayed = sum(p.numel() for p in kernels)")
-    made.append(f"self.optimizer = make_optimizer(values, self.gradient{third})")
+    made += begin_muon(options) if muon else _laid_out(splits=splits, grouped=bool(options.groups))
     if spec.training.average is not None:
         made += begin_averaging(spec.training.average)
     made += ['self.order = generator("order")', "self.steps = 0"]
     made += ['self.draws = generator("augmentation")'] if setting.taking else []
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
+
+
+def _laid_out(*, splits: bool, grouped: bool) -> list[str]:
+    """Return the lines that lay the parameters into one vector, and make the optimizer of it."""
+    third = ", groups" if grouped else ", decayed" if splits else ""
+    return [
+        "values, self.gradient = flatten(self.parameters)",
+        *(["decayed = sum(p.numel() for p in kernels)"] if splits else []),
+        f"self.optimizer = make_optimizer(values, self.gradient{third})",
+    ]
 
 
 def _loop(setting: Setting, *, penalized: bool) -> list[str]:
@@ -255,15 +265,18 @@ def _row(setting: Setting, *, penalized: bool) -> list[str]:
 
 def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) -> str:
     spec, clip = setting.spec, setting.spec.training.clip
-    clipping = ""
+    clipping, muon = "", spec.optimizer.name == MUON
     if clip is not None:
         size = clip.norm or clip.value or clip.parameter_norm
-        clipping = _CLIPPING["norm" if clip.norm else "value" if clip.value else "parameter_norm"]
+        clippings = CLIPPING if muon else _CLIPPING
+        clipping = clippings["norm" if clip.norm else "value" if clip.value else "parameter_norm"]
         clipping = clipping.strip().replace("$size", repr(size))
     returned = "norm.item(), penalty" if penalized else "norm.item()"
     rest = fill(
         _REST,
+        norm=(NORM if muon else _NORM).strip(),
         clip=clipping,
+        move=MOVE if muon else "self.optimizer.step()",
         constrain="self.constrain()" if constrained else "",
         average="self.update_average()" if spec.training.average and spec.training.average.name == "ema" else "",
         returned=returned,
@@ -301,6 +314,8 @@ def _set_rates(setting: Setting) -> list[str]:
     if not setting.rates.changes and not setting.rates.reacts:
         return []
     options: Any = setting.spec.optimizer.options
+    if setting.spec.optimizer.name == MUON:
+        return muon_rates(options, _rate(setting, "self.steps", "lr"), momentum=setting.rates.momentum)
     initial = 'group["initial_lr"]' if has_rates(options) else "LR"
     inside = [f'group["lr"] = {_rate(setting, "self.steps", initial)}']
     if setting.rates.momentum and hasattr(options, "betas"):

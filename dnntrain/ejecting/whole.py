@@ -17,6 +17,7 @@ from dnntrain.ejecting.augmentations import AUGMENTATIONS, define_augmentation
 from dnntrain.ejecting.averages import AVERAGES, put_in_place
 from dnntrain.ejecting.data import DATASETS, define_data
 from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
+from dnntrain.ejecting.muon import MUON
 from dnntrain.ejecting.network import ARCHITECTURES, define_network
 from dnntrain.ejecting.objective import LOSSES, METRICS, define_evaluation, define_objective
 from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
@@ -38,7 +39,7 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "pretraining": frozenset(),
     "loss": frozenset(LOSSES),
     "metric": frozenset(METRICS) | {"confusion"},
-    "optimizer": frozenset(OPTIMIZERS),
+    "optimizer": frozenset(OPTIMIZERS) | {MUON},
     "schedule": frozenset(SCHEDULES),
     "regularizer": frozenset(REGULARIZERS),
     "average": frozenset(AVERAGES),
@@ -51,12 +52,15 @@ def objections(spec: Spec) -> list[str]:
     """Return what keeps a resolved experiment from being ejected, each with its key in the file."""
     found = [f"{key}: {part.name}" for key, family, part in parts_of(spec) if part.name not in PARTS[family]]
     options: Any = spec.optimizer.options
+    muon = spec.optimizer.name == MUON
+    # Vectors that are looked up or added have two dimensions, and are yet no kernels.
+    tables = spec.model.architecture.name in ("recurrent", "vit")
     lacking = {
         "data.unlabeled": spec.data.unlabeled is True,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
-        # Tables are in groups of their own.
-        "optimizer.groups": bool(options.groups) and spec.model.architecture.name in ("recurrent", "vit"),
+        "optimizer: muon": muon and tables,
+        "optimizer.groups": bool(options.groups) and (muon or tables),
         "training.stages": bool(spec.training.stages),
     }
     return [*found, *(key for key, there in lacking.items() if there)]

@@ -30,6 +30,11 @@ OTHERWISE: dict[str, list[dict[str, Any]]] = {
     "adamw": [{"weight_decay": 0.1}, {"weight_decay": 0.0}],
     "nadam": [{"weight_decay": 0.1}, {"momentum_decay": 1.0}],
     "radam": [{"weight_decay": 0.1, "betas": [0.9, 0.7]}, {}],
+    "muon": [
+        {"weight_decay": 0.0, "momentum": 0.8, "ns_steps": 3, "adamw_betas": [0.8, 0.99]},
+        {},
+        {"nesterov": False, "adamw_lr": 0.01},
+    ],
     "lion": [{"weight_decay": 0.1}, {}],
     "rmsprop": [{"momentum": 0.5, "centered": True}, {}, {"centered": True}],
     "adagrad": [{"initial_accumulator_value": 0.1}, {}],
@@ -195,9 +200,9 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]]) -> dict[str, Any]
     if "none" in str(norm) and positions and draw.random() < 0.2:
         dropout = DROPOUTS[-1]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
-    optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])
+    optimizer = draw.choice(optimizers.names())
     groups = draw.choice([*GROUPS, *DECAYS] if optimizer in DECAYING else GROUPS)
-    if draw.random() < 0.6 or (architecture.get("hidden") == [] and "*1" in str(groups)):
+    if optimizer == "muon" or draw.random() < 0.6 or (architecture.get("hidden") == [] and "*1" in str(groups)):
         groups = []
     validation = draw.choice(VALIDATIONS)
     average = draw.choice([None, *AVERAGES])
@@ -256,6 +261,8 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("data.dataset", str(case["data"]["dataset"]))}
     found |= {(key, str(value)) for key, value in case["model"].items()}
     found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    if case["optimizer"]["name"] == "muon":
+        found |= {("muon", str(case["training"]["clip"]))}
     if case["data"].get("resize"):
         dtype = "floats" if "floats" in str(case["data"]["dataset"]) else "bytes"
         standardized = case["data"]["standardize"], bool(case["data"].get("augment"))

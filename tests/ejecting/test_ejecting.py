@@ -29,7 +29,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 24
+CASES = 27
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -204,9 +204,11 @@ def test_what_else_is_refused(change: str, key: str) -> None:
     assert objections(resolved(change)) == [key]
 
 
-def test_groups_are_refused_where_there_are_tables() -> None:
+def test_groups_are_refused_where_there_are_tables_and_in_muon() -> None:
     groups = "optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}"
     assert "optimizer.groups" in objections(resolved("model.architecture={name: vit, patch: 4}", groups))
+    assert "optimizer: muon" in objections(resolved("model.architecture={name: vit, patch: 4}", "optimizer=muon"))
+    assert objections(resolved(groups.replace("adam", "muon"))) == ["optimizer.groups"]
     assert objections(resolved(groups)) == []
 
 

@@ -85,7 +85,8 @@ def rectangles(
 _ERASE: Final = '''
 def $name(x: Tensor, draws: Generator) -> Tensor:
     """Hide a rectangle of some pictures behind $fill."""
-    scale, ratio = $scale, $ratio
+    scale = $scale
+    ratio = $ratio
     hidden = rectangles(x, draws, $probability, scale, ratio)
 $filling
 '''
@@ -186,8 +187,9 @@ _CUTMIX: Final = '''
 def $name(x: Tensor, y: Tensor, draws: Generator) -> tuple[Tensor, Tensor]:
     """Paste a rectangle of another picture into each; mix their targets by area."""
     count, _, height, width = x.shape
-    side = (1 - own_shares(count, $alpha, $probability, draws)).sqrt()
+    share = own_shares(count, $alpha, $probability, draws)
     partner = torch.randperm(count, generator=draws)
+    side = (1 - share).sqrt()
     top, bottom = span(side, height, draws)
     left, right = span(side, width, draws)
     x = torch.where(inside(x, top, left, bottom, right), x[partner], x)

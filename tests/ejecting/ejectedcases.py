@@ -31,6 +31,11 @@ OTHERWISE: dict[str, list[dict[str, Any]]] = {
     "adamw": [{"weight_decay": 0.1}, {"weight_decay": 0.0}],
     "nadam": [{"weight_decay": 0.1}, {"momentum_decay": 1.0}],
     "radam": [{"weight_decay": 0.1, "betas": [0.9, 0.7]}, {}],
+    "muon": [
+        {"weight_decay": 0.0, "momentum": 0.8, "ns_steps": 3, "adamw_betas": [0.8, 0.99]},
+        {},
+        {"nesterov": False, "adamw_lr": 0.01},
+    ],
     "lion": [{"weight_decay": 0.1}, {}],
     "rmsprop": [{"momentum": 0.5, "centered": True}, {}, {"centered": True}],
     "adagrad": [{"initial_accumulator_value": 0.1}, {}],
@@ -166,9 +171,39 @@ RECURRENT: list[Any] = [
     {"name": "gru", "units": 6, "layers": 4},
 ]
 
+AUGMENTATIONS: list[Any] = [
+    [],
+    [{"name": "random_crop", "padding": 1}, "horizontal_flip"],
+    [{"name": "horizontal_flip", "probability": 0.2}, "horizontal_flip", {"name": "horizontal_flip"}],
+    [{"name": "random_erasing", "probability": 0.9, "scale": [0.1, 0.4], "ratio": [0.5, 3]}, "random_crop"],
+    [{"name": "random_erasing", "fill": "noise"}, {"name": "random_erasing", "fill": "black"}, "random_crop"],
+    ["color_jitter", {"name": "color_jitter", "brightness": 2, "contrast": 0, "hue": 0}],
+    [{"name": "color_jitter", "brightness": 0, "contrast": 0, "hue": 0.5}, "cutmix"],
+    ["horizontal_flip", "cutmix"],
+    [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
+]
+SIZES: list[Any] = [8, 12, [11, 9]]  # one is that of most of the pictures
+GROUPS: list[Any] = [
+    [{"layers": "output", "lr": 0.01}],
+    [{"layers": ["output", "*1*"], "lr": 1e-4}, {"layers": "*", "lr": 0.002}],
+]
+DECAYS: list[Any] = [
+    [{"layers": "output", "weight_decay": 0.3}],
+    [{"layers": "*1*", "lr": 0.01, "weight_decay": 0.0}, {"layers": ["out*"], "weight_decay": 0.2}],
+]
+AVERAGES: list[Any] = [
+    None,
+    "ema",
+    {"name": "ema", "decay": 0.7},
+    {"name": "swa", "start": 0},
+    {"name": "swa", "start": 0.4},
+]
+MIXUP: list[Any] = [["mixup"], [{"name": "mixup", "alpha": 1, "probability": 0.7}]]
 
 CONVOLUTIONAL = ("cnn", "resnet", "wide_resnet")
 GATED = ("lstm", "gru")  # they have activations of their own
+
+DECAYING = ("adamw", "nadam", "radam", "lion")
 STILL = ("adagrad", "adadelta")  # they have no momentum
 
 
@@ -220,9 +255,19 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
     if "none" in str(norm) and drops_channels(architecture) and draw.random() < 0.2:
         dropout = DROPOUTS[-1]
     regularizers = draw.choice(REGULARIZERS if architecture.get("hidden") != [] else REGULARIZERS[:5])
-    optimizer = draw.choice([name for name in optimizers.names() if name != "muon"])
+    tables = name == "vit" or "embedding" in architecture
+    optimizer = draw.choice([each for each in optimizers.names() if each != "muon" or not tables])
+    groups = draw.choice([*GROUPS, *DECAYS] if optimizer in DECAYING else GROUPS)
+    if (
+        optimizer == "muon"
+        or tables
+        or draw.random() < 0.6
+        or (architecture.get("hidden") == [] and "*1" in str(groups))
+    ):
+        groups = []
     validation = draw.choice(VALIDATIONS)
-    callbacks = CALLBACKS[0] if validation == "none" else draw.choice(CALLBACKS)
+    average = draw.choice([None, *AVERAGES])
+    callbacks = CALLBACKS[0] if validation == "none" or "0.4" in str(average) else draw.choice(CALLBACKS)
     section: dict[str, Any] = {
         "dataset": data["dataset"],
         "limit": draw.choice([100, 97]),
@@ -232,6 +277,10 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
         if "embedding" not in architecture
         else "none",
     }
+    if pictures and draw.random() < 0.4:
+        section["resize"] = draw.choice(SIZES[:2] if name == "vit" else SIZES)
+    if draw.random() < 0.7 and "embedding" not in architecture:
+        section["augment"] = draw.choice([*MIXUP, *AUGMENTATIONS] if pictures else MIXUP)
     if kind == "classes":
         section["classes"] = data.get("classes", draw.choice(CLASSES)) if data["dataset"] == "digits" else None
         section["sampling"] = draw.choice(["shuffle", "shuffle", "balanced"])
@@ -251,7 +300,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
             "normalization": norm,
             "dropout": dropout,
         },
-        "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw)},
+        "optimizer": {"lr": RATES.get(optimizer, 3e-3), **named(optimizer, draw), "groups": groups},
         "schedule": draw.choice([each for each in SCHEDULES if optimizer not in STILL or not cycles(each)]),
         "regularizers": regularizers,
         "loss": draw.choice(LOSSES[kind]),
@@ -262,6 +311,7 @@ def drawn(draw: random.Random, datasets: list[dict[str, Any]], architectures: li
             "device": "cpu",
             "clip": draw.choice(CLIPS),
             "accumulate": draw.choice([1, 1, 3]),
+            "average": average,
             "monitor": f"{part}/{draw.choice(['loss', *monitored])}",
         },
         "callbacks": callbacks,
@@ -274,6 +324,17 @@ def traits_of(case: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("data.dataset", str(case["data"]["dataset"]))}
     found |= {(key, str(value)) for key, value in case["model"].items()}
     found |= {(key, str(case["training"][key])) for key in ("clip", "accumulate", "monitor")}
+    if case["optimizer"]["name"] == "muon":
+        found |= {("muon", str(case["training"]["clip"]))}
+    if case["data"].get("resize"):
+        dtype = "floats" if "floats" in str(case["data"]["dataset"]) else "bytes"
+        standardized = case["data"]["standardize"], bool(case["data"].get("augment"))
+        found |= {("resized", f"{dtype}, {standardized}")}
+    # Statistics of batch normalization are averaged, or measured anew.
+    batched = "batch" in str(case["model"]["normalization"])
+    found |= {("average", f"{case['training']['average']}, batch normalization: {batched}")}
+    if "mix" in str(case["data"].get("augment")):
+        found |= {("loss of mixed samples", str(case["loss"]))}
     return found | {
         (key, str(case[key])) for key in ("optimizer", "schedule", "regularizers", "loss", "metrics", "callbacks")
     }

@@ -50,13 +50,21 @@ def _archives(root: Path) -> list[dict[str, Any]]:
 
 
 def many_values(folder: Path) -> dict[str, Any]:
-    """Return an experiment on so many values that they are measured in several pieces."""
+    """Return an experiment on so many values that they are measured in several pieces.
+
+    Of the samples, those left for training are one too many for whole batches, whether trained on or measured anew.
+    """
     draw = np.random.default_rng(1)
-    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1000)), y_train=draw.normal(size=1400))
+    x, y = draw.normal(5, 2, size=(1400, 1100)), draw.normal(size=1400)
+    np.savez(folder / "many.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     return {
-        "data": {"dataset": {"name": "npz", "path": str(folder / "many.npz")}, "batch_size": 512},
-        "model": {"architecture": {"name": "mlp", "hidden": [2]}},
-        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        "data": {
+            "dataset": {"name": "npz", "path": str(folder / "many.npz")},
+            "batch_size": 512,
+            "validation": {"size": 375},
+        },
+        "model": {"architecture": {"name": "mlp", "hidden": [2]}, "normalization": "batch"},
+        "training": {"epochs": 1, "threads": 1, "device": "cpu", "average": {"name": "swa", "start": 0}},
     }
 
 
@@ -76,6 +84,22 @@ def many_samples(folder: Path) -> dict[str, Any]:
         "metrics": ["mae", "mse", "r2"],
         "training": {"epochs": 1, "threads": 1, "device": "cpu", "accumulate": 3},
     }
+
+
+def many_pictures(folder: Path) -> list[dict[str, Any]]:
+    """Return experiments on so many pictures, bytes and floats, that resized ones are measured in several pieces."""
+    draw = np.random.default_rng(5)
+    x, y = draw.normal(3, 2, size=(300, 1, 8, 8)), draw.normal(size=300)
+    np.savez(folder / "pictures.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    floats = {"dataset": {"name": "npz", "path": str(folder / "pictures.npz")}, "resize": 66, "batch_size": 128}
+    return [
+        {
+            "data": {"validation": {"size": 20}, "standardize": "channel", **data},
+            "model": {"architecture": {"name": "mlp", "hidden": []}},
+            "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        }
+        for data in (floats, {"dataset": "digits", "resize": [3, 4], "batch_size": 512})
+    ]
 
 
 def spoilt() -> dict[str, Any]:

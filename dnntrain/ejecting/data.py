@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from dnntrain.build import Data
+from dnntrain.ejecting.resizing import define_resize, resizes
 from dnntrain.ejecting.script import Code, Script, fill, lines, listed, quoted
 from dnntrain.parts.datasets import sampling
 from dnntrain.parts.datasets.base import data_folder
@@ -221,6 +222,7 @@ def define_data(script: Script, spec: Spec, data: Data, *, test: bool) -> None:
     made.append(f"parts = [{', '.join(parts)}]")
     made.append("return [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in parts]")
     script.define(fill(_LOAD, parts=f"{listed(names)} part{'s' if len(names) > 1 else ''}", body=lines(made, 1)))
+    define_resize(script, data)
     _define_standardize(script, spec, data)
 
 
@@ -343,6 +345,33 @@ variance = np.maximum(squares / count - np.square(total / count), 0.0)
 """
 
 
+_RESIZED_BYTES: Final = """
+total = squares = 0
+for part in x.split(256):  # so that little memory is needed
+    samples = resize(part).numpy()
+    total += samples.sum(axis=$axes, dtype=np.int64)
+    squares += np.square(samples, dtype=np.uint16).sum(axis=$axes, dtype=np.int64)
+$shape
+count = $count
+mean = total / count
+# In Python's whole numbers, which do not overflow.
+total, squares = total.astype(object), squares.astype(object)
+variance = (count * squares - total**2) / count**2
+"""
+
+_RESIZED_FLOATS: Final = """
+origin = resize(x[:1]).numpy()[0].astype(np.float64)$first
+total, squares = np.zeros_like(origin), np.zeros_like(origin)
+for part in x.split($rows):  # so that little memory is needed
+    difference = resize(part).numpy().astype(np.float64) - origin
+    total += difference.sum(axis=$axes)$shape
+    squares += np.square(difference).sum(axis=$axes)$shape
+count = $count
+mean = origin + total / count
+variance = np.maximum(squares / count - np.square(total / count), 0.0)
+"""
+
+
 def _define_standardize(script: Script, spec: Spec, data: Data) -> None:
     mode = spec.data.standardize
     if mode in ("none", "unit"):
@@ -361,6 +390,9 @@ def _define_standardize(script: Script, spec: Spec, data: Data) -> None:
     rows = rows_at_once(data.shape)
     few = len(data.parts.train) <= rows
     template = _BYTES if counted else _FLOATS if few else _MANY_FLOATS
+    if resizes(data):
+        template = _RESIZED_BYTES if counted else _RESIZED_FLOATS
+        count = f"len(x) * {data.shape[1]} * {data.shape[2]}" if channels else "len(x)"
     measure = fill(template, axes=axes, shape=shape, first=first, count=count, rows=rows)
     what = "each channel" if channels else "each feature" if data.arrays.layout != "pictures" else "each pixel"
     script.define(

@@ -111,6 +111,8 @@ def _unlike(
     if any(each.get("identity") != environment.get("identity") for each in resumed):
         found.append("an experiment that was changed while it was trained, or went on under other versions")
     found += dict.fromkeys(remark for each in resumed for remark in unlike(environment, each))
+    if spec.training.average is not None and summary.get("best", {}).get("epoch") is None:
+        found.append("training.average: no epoch of the run is the best")
     status = directory.status(summary)
     if status in ("running", "interrupted"):
         found.append(f"a run that has not come to its end ({status}): dnntrain resume brings it there")

@@ -156,7 +156,7 @@ DROPOUTS: Final[dict[str, Callable[[Script, Any, int], str]]] = {
     "dropout": lambda script, options, dims: call("nn.Dropout", options.rate),
     "alpha": lambda script, options, dims: call("nn.AlphaDropout", options.rate),
     "gaussian": _gaussian,
-    "spatial": lambda script, options, dims: call("nn.Dropout2d", options.rate),
+    "spatial": lambda script, options, dims: call("nn.Dropout1d" if dims == 1 else "nn.Dropout2d", options.rate),
 }
 
 _INITIALIZER: Final = '''

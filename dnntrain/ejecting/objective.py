@@ -12,6 +12,8 @@ from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.data import labels
 from dnntrain.build.locating import choices, chosen
+from dnntrain.ejecting.augmentations import mixes
+from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.script import Code, Script, call, fill, lines
 from dnntrain.parts.metrics import metrics
 from dnntrain.registry import Choice
@@ -28,9 +30,9 @@ $body
 '''
 
 
-def _cross_entropy(script: Script, options: Any, data: Data) -> tuple[str, str]:
+def _cross_entropy(script: Script, options: Any, data: Data, mixed: bool) -> tuple[str, str]:
     smoothing = {"label_smoothing": options.label_smoothing} if options.label_smoothing else {}
-    about = "the mean of -log softmax(outputs) at the right classes"
+    about = "the mean cross entropy" if mixed else "the mean of -log softmax(outputs) at the right classes"
     if smoothing:
         about = "the mean cross entropy with smoothed targets"
     if options.class_weights == "none":
@@ -60,13 +62,14 @@ def class_weights() -> Tensor:
 '''
 
 
-def _binary(script: Script, options: Any, data: Data) -> tuple[str, str]:
+def _binary(script: Script, options: Any, data: Data, mixed: bool) -> tuple[str, str]:
     targets = "y.view_as(outputs).float()"
     if options.label_smoothing:
         targets += f" * {1 - options.label_smoothing!r} + {options.label_smoothing / 2!r}"
     weight = f"weight = torch.tensor({options.positive_weight!r})"
     mean = "return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight)"
-    return "the mean cross entropy of two classes from one logit", f"targets = {targets}\n{weight}\n{mean}"
+    likely = "if y.is_floating_point():  # the probabilities of mixed samples\n    y = y[:, 1]\n" if mixed else ""
+    return "the mean cross entropy of two classes from one logit", f"{likely}targets = {targets}\n{weight}\n{mean}"
 
 
 _HINGE: Final = """
@@ -74,25 +77,30 @@ best, ranked = outputs.topk(2, dim=1)
 # Everyone's rival is the largest output, whose own rival is the second.
 rivals = best[:, :1].expand_as(outputs).scatter(1, ranked[:, :1], best[:, 1:])
 each = ($margin + rivals - outputs).clamp(min=0)
+$mixed
 return each.gather(1, y.unsqueeze(1)).mean()
 """
 
 
-LOSSES: Final[dict[str, Callable[[Script, Any, Data], tuple[str, str]]]] = {
+_EXPECTED: Final = """if y.is_floating_point():  # the probabilities of mixed samples
+    return (each * y).sum(dim=1).mean()"""
+
+LOSSES: Final[dict[str, Callable[[Script, Any, Data, bool], tuple[str, str]]]] = {
     "cross_entropy": _cross_entropy,
     "binary_cross_entropy": _binary,
-    "hinge": lambda script, options, data: (
+    "hinge": lambda script, options, data, mixed: (
         "the mean of max(0, margin + largest wrong output - right output)",
-        fill(_HINGE, margin=repr(options.margin)),
+        fill(_HINGE, margin=repr(options.margin), mixed=_EXPECTED if mixed else ""),
     ),
-    "mse": lambda script, options, data: ("the mean squared error", "return F.mse_loss(outputs, y)"),
-    "mae": lambda script, options, data: ("the mean absolute error", "return F.l1_loss(outputs, y)"),
-    "huber": lambda script, options, data: (
+    "mse": lambda script, options, data, mixed: ("the mean squared error", "return F.mse_loss(outputs, y)"),
+    "mae": lambda script, options, data, mixed: ("the mean absolute error", "return F.l1_loss(outputs, y)"),
+    "huber": lambda script, options, data, mixed: (
         "the mean of Huber's loss",
         f"return F.huber_loss(outputs, y, delta={options.delta!r})",
     ),
 }
-"""From the options and the data to what the loss is called, and its body."""
+"""From the options, the data and whether samples are mixed, so that targets are probabilities in training, to what the
+loss is called, and its body."""
 
 
 @dataclass(frozen=True)
@@ -306,7 +314,7 @@ def evaluate(
     network.eval()
     figures = Figures()
     for rows in torch.arange(len(y)).split($size):
-        outputs = network(standardize(x[rows]))
+        outputs = network(standardize($samples))
         figures.add(outputs, y[rows], loss_of(outputs, y[rows]).item())
 $measure
     return figures.means(part)
@@ -321,7 +329,7 @@ def define_objective(script: Script, spec: Spec, data: Data) -> bool:
     """
     script.heading("What is minimized, and what is measured")
     loss = chosen(spec.loss)
-    about, body = LOSSES[loss.name](script, loss.options, data)
+    about, body = LOSSES[loss.name](script, loss.options, data, mixes(spec))
     script.define(fill(_LOSS, about=about, body=lines([body], 1)))
     waiting = waits(spec)
     measured = _measured(script, spec, data)
@@ -339,10 +347,10 @@ def _value(name: str, metric: _Metric) -> str:
     return metric.value.format(sum=f"self.{metric.name or name}")
 
 
-def define_evaluation(script: Script, *, waiting: bool) -> None:
+def define_evaluation(script: Script, data: Data, *, waiting: bool) -> None:
     """Define `evaluate`."""
     measure = f"        figures.measure(at_least={EVALUATED_AT_ONCE})" if waiting else ""
-    script.define(fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure))
+    script.define(fill(_EVALUATE, size=EVALUATION_BATCH, measure=measure, samples=resized(data, "x[rows]")))
 
 
 def waits(spec: Spec) -> bool:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from torch import nn
+
+from dnntrain.ejecting.groups import decays, define_groups, has_rates
+from dnntrain.ejecting.muon import MUON, define_muon
 from dnntrain.ejecting.schedules import Rates
 from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
+from dnntrain.parts.layers import table_weights
 from dnntrain.parts.optimizers.radam import TRUSTED
 from dnntrain.spec import Spec
 
@@ -113,8 +118,7 @@ def _own(name: str, about: str, body: str) -> Write:
     """Return what writes an optimizer of our own, its update written out."""
 
     def write(script: Script, options: Any, rates: Rates) -> str:
-        decay = getattr(options, "weight_decay", 0.0)
-        values: dict[str, Any] = {"shrink": _SHRINK if decay else "", "trusted": TRUSTED}
+        values: dict[str, Any] = {"shrink": _SHRINK if decays(options) else "", "trusted": TRUSTED}
         for key in ("eps", "rho", "momentum_decay"):
             values[key] = repr(getattr(options, key, None))
         values["rest"] = repr(1.0 - getattr(options, "rho", 0.0))
@@ -218,19 +222,47 @@ def make_optimizer(
     return $made
 '''
 
+_GROUPS: Final = '''
+def make_optimizer(
+    values: Tensor, gradient: Tensor, groups: list[dict]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a vector of weights; each group is a stretch of it."""
+    weights, start = [], 0
+    for group in groups:
+        stop = start + sum(p.numel() for p in group["params"])
+        vector = nn.Parameter(values[start:stop])
+        vector.grad = gradient[start:stop]
+        weights.append({**group, "params": [vector]$initial})
+        start = stop
+    return $made
+'''
 
-def define_optimizer(script: Script, spec: Spec, rates: Rates) -> bool:
-    """Define `flatten` and `make_optimizer`.
 
-    Returns:
-        whether weights decay, those of kernels alone, so that there are two groups of them.
-    """
+def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rates) -> None:
+    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups; or `Muon`."""
     script.heading("The optimizer")
     options: Any = spec.optimizer.options
-    decay = getattr(options, "weight_decay", 0.0)
+    if spec.optimizer.name == MUON:
+        define_muon(script, options)
+        return
     made = OPTIMIZERS[spec.optimizer.name](script, options, rates)
-    if spec.optimizer.name == "adamw" and not decay:
+    if spec.optimizer.name == "adamw" and not decays(options):
         made = made.replace("lr=LR", "lr=LR, weight_decay=0.0")
     script.define(_FLATTEN)
-    script.define(fill(_TWO_GROUPS if decay else _ONE_GROUP, made=made, decay=repr(decay)))
-    return bool(decay)
+    if options.groups:
+        define_groups(script, options, network)
+        moves = has_rates(options) and (rates.changes or rates.reacts is not None)
+        script.define(fill(_GROUPS, made=made, initial=', "initial_lr": group["lr"]' if moves else ""))
+        return
+    decay = getattr(options, "weight_decay", 0.0)
+    template = _GROUPS if table_of(network) else _TWO_GROUPS if decay else _ONE_GROUP
+    script.define(fill(template, made=made, decay=repr(decay), initial=""))
+
+
+def table_of(network: nn.Module) -> str:
+    """Return the name of the vectors that a network adds or looks up as they are, if it has any.
+
+    They are a group of their own, and do not decay.
+    """
+    tables = table_weights(network)
+    return "".join(name for name, p in network.named_parameters() if p in tables)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dnntrain.build.locating import chosen
+from dnntrain.ejecting.groups import has_rates
 from dnntrain.ejecting.script import Code, Script, fill
 from dnntrain.parts.schedules import Horizon
 from dnntrain.spec import Spec
@@ -41,7 +42,7 @@ def interpolate(x: float, knots: list[float], values: list[float]) -> float:
 '''
 
 _LEARNING_RATE: Final = '''
-def learning_rate(step: int) -> float:
+def learning_rate($parameters) -> float:
     """Return the learning rate of a step, counted from 0.
 
     It goes $about.
@@ -50,10 +51,10 @@ $body
 '''
 
 _WARM: Final = '''
-def learning_rate(step: int) -> float:
+def learning_rate($parameters) -> float:
     """Return the learning rate of a step, counted from 0: a rise, then $then."""
     if step < WARMUP:
-        return LR * $rise
+        return $initial * $rise
     return $rate
 '''
 
@@ -170,31 +171,35 @@ def define_schedule(script: Script, spec: Spec, *, steps_per_epoch: int) -> Rate
     if "STEPS" in body or cycles:
         after = f", after {warmup} of warm-up" if warmup else ""
         script.constants(STEPS=Code(f"{horizon.steps}  # {steps_per_epoch} in each epoch{after}"))
+    own = has_rates(spec.optimizer.options)
+    head = {"parameters": "step: int, initial_lr: float" if own else "step: int"}
+    initial = "initial_lr" if own else "LR"
     if warmup:
-        _define_warmup(script, options.warmup.start_factor, about, body)
+        _define_warmup(script, options.warmup.start_factor, about, body, {**head, "initial": initial})
     else:
-        script.define(fill(_LEARNING_RATE, about=about, body=_indented(_scaled(body))))
+        script.define(fill(_LEARNING_RATE, **head, about=about, body=_indented(_scaled(body, initial))))
     if cycles:
         made = {"high": repr(options.max_momentum), "low": repr(options.base_momentum)}
         script.define(fill(_MOMENTUM, step="max(0, step - WARMUP)" if warmup else "step", **made))
     return rates
 
 
-def _scaled(body: str) -> str:
-    """Make a function's body that returns a factor return the learning rate."""
+def _scaled(body: str, initial: str) -> str:
+    """Make a function's body that returns a factor return the learning rate, which is `initial` at a factor of 1."""
     before, _, value = body.rpartition("return ")
     parsed = ast.parse(value, mode="eval").body
     summed = isinstance(parsed, ast.BinOp) and isinstance(parsed.op, ast.Add | ast.Mult)
-    return f"{before}return LR * {f'({value})' if summed else value}"
+    return f"{before}return {initial} * {f'({value})' if summed else value}"
 
 
-def _define_warmup(script: Script, start: float, about: str, body: str) -> None:
+def _define_warmup(script: Script, start: float, about: str, body: str, head: dict[str, str]) -> None:
     rise = f"({start!r} + {1.0 - start!r} * step / WARMUP)"
     if not body:
-        script.define(fill(_WARM, then="a constant", rise=rise, rate="LR"))
+        script.define(fill(_WARM, then="a constant", rise=rise, rate=head["initial"], **head))
         return
     script.define(fill(_FACTOR, about=about, body=_indented(body)))
-    script.define(fill(_WARM, then="the schedule", rise=f"(factor(0) * {rise})", rate="LR * factor(step - WARMUP)"))
+    rate = f"{head['initial']} * factor(step - WARMUP)"
+    script.define(fill(_WARM, then="the schedule", rise=f"(factor(0) * {rise})", rate=rate, **head))
 
 
 def _indented(body: str) -> str:

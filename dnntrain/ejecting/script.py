@@ -22,6 +22,7 @@ _STANDARD: Final = {
     "from bisect import bisect_right": r"\bbisect_right\(",
     "from collections import OrderedDict": r"\bOrderedDict\(",
     "from collections.abc import Callable": r"\bCallable\b",
+    "from fnmatch import fnmatchcase": r"\bfnmatchcase\(",
     "from itertools import pairwise": r"\bpairwise\(",
     "from pathlib import Path": r"\bPath\(",
 }

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any, Final
 
+from torch import nn
+
 from dnntrain import build
 from dnntrain.build import Data
 from dnntrain.build.locating import choices, chosen, monitor_of
+from dnntrain.ejecting.augmentations import AUGMENTATIONS, define_augmentation
+from dnntrain.ejecting.averages import AVERAGES, put_in_place
 from dnntrain.ejecting.data import DATASETS, define_data
 from dnntrain.ejecting.layers import ACTIVATIONS, DROPOUTS, INITIALIZERS, NORMALIZATIONS
-from dnntrain.ejecting.network import ARCHITECTURES, define_network
+from dnntrain.ejecting.muon import MUON
+from dnntrain.ejecting.network import ARCHITECTURES, define_network, title_of
 from dnntrain.ejecting.objective import LOSSES, METRICS, define_evaluation, define_objective
 from dnntrain.ejecting.optimizers import OPTIMIZERS, define_optimizer
 from dnntrain.ejecting.schedules import SCHEDULES, Rates, define_schedule
@@ -21,6 +26,7 @@ from dnntrain.ejecting.script import Script, fill, lines, listed, wrapped
 from dnntrain.ejecting.training import REGULARIZERS, Setting, define_training
 from dnntrain.registry import Choice
 from dnntrain.spec import Spec
+from dnntrain.spec.fit import vocabulary
 from dnntrain.training.batches import steps_in
 
 PARTS: Final[dict[str, frozenset[str]]] = {
@@ -30,14 +36,14 @@ PARTS: Final[dict[str, frozenset[str]]] = {
     "normalization": frozenset(NORMALIZATIONS),
     "dropout": frozenset(DROPOUTS),
     "dataset": frozenset(DATASETS),
-    "augmentation": frozenset(),
+    "augmentation": frozenset(AUGMENTATIONS),
     "pretraining": frozenset(),
     "loss": frozenset(LOSSES),
     "metric": frozenset(METRICS) | {"confusion"},
-    "optimizer": frozenset(OPTIMIZERS),
+    "optimizer": frozenset(OPTIMIZERS) | {MUON},
     "schedule": frozenset(SCHEDULES),
     "regularizer": frozenset(REGULARIZERS),
-    "average": frozenset(),
+    "average": frozenset(AVERAGES),
     "callback": frozenset({"early_stopping", "terminate_on_nan"}),
 }
 """The parts of each family that can be ejected; `confusion` is not measured over epochs: nothing is written for it."""
@@ -47,12 +53,15 @@ def objections(spec: Spec) -> list[str]:
     """Return what keeps a resolved experiment from being ejected, each with its key in the file."""
     found = [f"{key}: {part.name}" for key, family, part in parts_of(spec) if part.name not in PARTS[family]]
     options: Any = spec.optimizer.options
+    muon = spec.optimizer.name == MUON
+    # Vectors that are looked up or added have two dimensions, and are yet no kernels.
+    tables = spec.model.architecture.name == "vit" or vocabulary(spec) is not None
     lacking = {
         "data.unlabeled": spec.data.unlabeled is True,
-        "data.resize": spec.data.resize is not None,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
-        "optimizer.groups": bool(options.groups),
+        "optimizer: muon": muon and tables,
+        "optimizer.groups": bool(options.groups) and (muon or tables),
         "training.stages": bool(spec.training.stages),
     }
     return [*found, *(key for key, there in lacking.items() if there)]
@@ -135,13 +144,14 @@ def script_of(spec: Spec, data: Data, facts: Facts) -> str:
     define_network(script, spec, data)
     waiting = define_objective(script, spec, data)
     if data.parts.valid is not None or facts.test:
-        define_evaluation(script, waiting=waiting)
+        define_evaluation(script, data, waiting=waiting)
     steps = steps_in(len(data.parts.train), batch_size=spec.data.batch_size, accumulate=accumulate)
     rates = define_schedule(script, spec, steps_per_epoch=len(steps))
-    decays = define_optimizer(script, spec, rates)
     network = build.build_model(spec, data.shape, build.outputs(spec, data))
-    define_training(script, Setting(spec, data, network, rates, decays=decays, waiting=waiting))
-    _define_main(script, spec, data, rates, facts)
+    define_optimizer(script, spec, network, rates)
+    taking = define_augmentation(script, spec, data)
+    define_training(script, Setting(spec, data, network, rates, waiting=waiting, taking=taking))
+    _define_main(script, spec, data, network, rates, facts)
     return script.text()
 
 
@@ -150,11 +160,10 @@ def _about(spec: Spec, facts: Facts) -> str:
     needs = ["torch", "numpy"]
     needs += ["scikit-learn"] if dataset in ("digits", "diabetes") else []
     needs += ["torchvision"] if dataset in ("cifar10", "cifar100") else []
-    architecture = {"mlp": "A multilayer perceptron", "cnn": "A convolutional network"}[spec.model.architecture.name]
     if dataset == "npz":
         dataset = _word(vars(spec.data.dataset.options)["path"].name)
     values = {
-        "title": f"{architecture} on {dataset}",
+        "title": f"A {title_of(spec)} on {dataset}",
         "run": _word(facts.run),
         "script": _word(facts.script),
         "folder": f"{spec.name}_ejected",
@@ -217,6 +226,7 @@ $start
             started = time.perf_counter()
 $train
             row = {"epoch": epoch, "step": trainer.steps, **figures}
+$average
             $validate
             row["seconds"] = time.perf_counter() - started
             file.write(as_json(row))
@@ -224,7 +234,8 @@ $train
             value = row["$monitor"]
             if value $better best:
                 best, best_epoch = value, epoch
-                best_weights = {k: v.clone() for k, v in network.state_dict().items()}
+                best_weights = $copied
+            $restore
 $react
     print(f"best: epoch {best_epoch} with $monitor {best:.4g}")
     torch.save(best_weights, folder / "best.pt")
@@ -247,7 +258,8 @@ except FloatingPointError as error:
 """
 
 
-def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Facts) -> None:
+def _define_main(script: Script, spec: Spec, data: Data, network: nn.Module, rates: Rates, facts: Facts) -> None:
+    average = spec.training.average
     monitor, validated = monitor_of(spec), data.parts.valid is not None
     better, worst = ("<", "math.inf") if monitor.mode == "min" else (">", "-math.inf")
     start, react = _reactions(script, spec, rates, better, worst)
@@ -266,6 +278,9 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
         start=lines(start, 1),
         train=lines([_GUARDED.strip() if guarded else "figures = trainer.epoch()"], 3),
         validate='row |= evaluate(network, standardize, *valid, "valid")' if validated else "",
+        average=lines(put_in_place(average, network) if average else [], 3),
+        copied="copied(network)" if average else "{k: v.clone() for k, v in network.state_dict().items()}",
+        restore="network.load_state_dict(own)" if average else "",
         monitor=monitor.metric,
         better=better,
         react=lines(react, 3),
@@ -277,9 +292,10 @@ def _define_main(script: Script, spec: Spec, data: Data, rates: Rates, facts: Fa
 
 def _draws(spec: Spec) -> bool:
     """Whether training draws random numbers beside the order of the samples."""
+    gated = getattr(spec.model.architecture.options, "gate", "none") != "none"  # then there is no activation
     return bool(
         spec.model.dropout
-        or chosen(spec.model.activation).name == "rrelu"
+        or (chosen(spec.model.activation).name == "rrelu" and not gated)
         or any(each.name == "gradient_noise" for each in choices(spec.regularizers))
     )
 

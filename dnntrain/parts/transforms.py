@@ -22,7 +22,7 @@ _EXACT_ROWS: Final = 258
 _CHUNK_VALUES: Final = 1 << 20
 # Weighted sums of whole numbers often end in a half, which rounding errors take to either side of it. A little is added
 # so that all of them go up, on every device and in an exported network.
-_HALF: Final = 0.5007
+HALF: Final = 0.5007
 # Deviations below float32's smallest normal number count as 0: the inverse of some of them would overflow.
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 
@@ -54,7 +54,7 @@ class Resize(nn.Module):
             x.to(torch.float32), size=self.size, mode="bilinear", align_corners=False, antialias=True
         )
         if self.whole or not x.is_floating_point():
-            resized = resized.add_(_HALF).floor_().clamp_(0, 255)
+            resized = resized.add_(HALF).floor_().clamp_(0, 255)
         return resized.to(x.dtype)
 
     @override

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 COUNT = 150
+TOKENS = 7
 
 
 def datasets(folder: Path) -> list[dict[str, Any]]:
@@ -38,23 +39,32 @@ def _archives(root: Path) -> list[dict[str, Any]]:
         "floats": ("values", True, draw.normal(size=(COUNT, 3, 8, 8)), draw.normal(size=(COUNT, 2))),
         "sequences": ("values", False, draw.normal(3, 2, size=(COUNT, 5, 4)), draw.normal(size=COUNT)),
         "features": ("classes", False, draw.normal(-1, 3, size=(COUNT, 6)), labels),
+        "tokens": ("classes", False, draw.integers(0, TOKENS, (COUNT, 5)), labels),
     }
     found = []
     for name, (kind, pictures, x, y) in arrays.items():
         np.savez(root / f"{name}.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
         dataset = {"name": "npz", "path": str(root / f"{name}.npz")}
-        found.append({"dataset": dataset, "kind": kind, "pictures": pictures})
+        found.append({"dataset": dataset, "kind": kind, "pictures": pictures, "holds": name})
     return found
 
 
 def many_values(folder: Path) -> dict[str, Any]:
-    """Return an experiment on so many values that they are measured in several pieces."""
+    """Return an experiment on so many values that they are measured in several pieces.
+
+    Of the samples, those left for training are one too many for whole batches, whether trained on or measured anew.
+    """
     draw = np.random.default_rng(1)
-    np.savez(folder / "many.npz", x_train=draw.normal(5, 2, size=(1400, 1000)), y_train=draw.normal(size=1400))
+    x, y = draw.normal(5, 2, size=(1400, 1100)), draw.normal(size=1400)
+    np.savez(folder / "many.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     return {
-        "data": {"dataset": {"name": "npz", "path": str(folder / "many.npz")}, "batch_size": 512},
-        "model": {"architecture": {"name": "mlp", "hidden": [2]}},
-        "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        "data": {
+            "dataset": {"name": "npz", "path": str(folder / "many.npz")},
+            "batch_size": 512,
+            "validation": {"size": 375},
+        },
+        "model": {"architecture": {"name": "mlp", "hidden": [2]}, "normalization": "batch"},
+        "training": {"epochs": 1, "threads": 1, "device": "cpu", "average": {"name": "swa", "start": 0}},
     }
 
 
@@ -76,6 +86,22 @@ def many_samples(folder: Path) -> dict[str, Any]:
     }
 
 
+def many_pictures(folder: Path) -> list[dict[str, Any]]:
+    """Return experiments on so many pictures, bytes and floats, that resized ones are measured in several pieces."""
+    draw = np.random.default_rng(5)
+    x, y = draw.normal(3, 2, size=(300, 1, 8, 8)), draw.normal(size=300)
+    np.savez(folder / "pictures.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    floats = {"dataset": {"name": "npz", "path": str(folder / "pictures.npz")}, "resize": 66, "batch_size": 128}
+    return [
+        {
+            "data": {"validation": {"size": 20}, "standardize": "channel", **data},
+            "model": {"architecture": {"name": "mlp", "hidden": []}},
+            "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        }
+        for data in (floats, {"dataset": "digits", "resize": [3, 4], "batch_size": 512})
+    ]
+
+
 def spoilt() -> dict[str, Any]:
     """Return an experiment whose first step leaves weights with which no figure is finite any more."""
     return {
@@ -84,6 +110,35 @@ def spoilt() -> dict[str, Any]:
         "optimizer": {"name": "sgd", "lr": 1e15},
         "training": {"epochs": 3, "threads": 1, "device": "cpu"},
         "callbacks": ["terminate_on_nan"],
+    }
+
+
+def biased() -> list[dict[str, Any]]:
+    """Return experiments of which some convolutions have a bias: all but those of shortcuts, or all but the first."""
+    models = [
+        {"architecture": {"name": "resnet", "depth": 8, "width": 2, "shortcut": "projection"}, "normalization": "none"},
+        {
+            "architecture": {"name": "wide_resnet", "depth": 10, "widen": 2},
+            "normalization": {"name": "group", "groups": 16},
+        },
+    ]
+    return [
+        {
+            "data": {"dataset": "digits", "limit": 50},
+            "model": {"activation": "relu", **model},
+            "training": {"epochs": 1, "threads": 1, "device": "cpu"},
+        }
+        for model in models
+    ]
+
+
+def tabled() -> dict[str, Any]:
+    """Return an experiment whose optimizer rounds some updates otherwise at the end of a vector: positions have one."""
+    return {
+        "data": {"dataset": "digits", "limit": 100, "batch_size": 10},
+        "model": {"architecture": {"name": "vit", "patch": 4, "width": 5, "heads": 1, "layers": 1}},
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+        "training": {"epochs": 2, "threads": 1, "device": "cpu"},
     }
 
 

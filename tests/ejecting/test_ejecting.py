@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from ejectedcases import covering
-from ejecteddata import datasets, many_samples, many_values, patient, shaken, spoilt
+from ejectedcases import ATTENTIVE, RECURRENT, RESIDUAL, covering, covering_networks
+from ejecteddata import biased, datasets, many_pictures, many_samples, many_values, patient, shaken, spoilt, tabled
 from typer.testing import CliRunner
 
 import dnntrain
@@ -29,7 +29,7 @@ from dnntrain.registry import families
 from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
-CASES = 19
+CASES = 27
 TIMES = {"seconds", "samples_per_second"}
 ALONE = """
 import sys
@@ -79,10 +79,16 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
-        cases = covering(datasets(folder), most=CASES)
-        cases += [many_values(folder), many_samples(folder), patient(), shaken(), spoilt()]
+        found = datasets(folder)
+        cases = covering(found, most=CASES)
+        for architectures, most in ((RESIDUAL, 6), (ATTENTIVE, 5), (RECURRENT, 8)):
+            cases += covering_networks(found, architectures, most=most)
+        tested = [number % 3 != 1 for number in range(len(cases))]
+        cases += [many_values(folder), many_samples(folder), *many_pictures(folder), patient(), shaken(), *biased()]
+        cases += [tabled(), spoilt()]
+        tested += [False, *[True] * (len(cases) - len(tested) - 1)]  # the first of these has no test part
         for number, case in enumerate(cases):
-            record = dnntrain.train(case, runs=folder / "runs", test=number % 3 != 1)
+            record = dnntrain.train(case, runs=folder / "runs", test=tested[number])
             script = folder / f"case{number}.py"
             ejecting.eject(record.path, output=script)
             made.append(Pair(case, RunDirectory(record.path), script))
@@ -194,16 +200,22 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ("data.resize=4", "data.resize"),
         ("data.unlabeled=true", "data.unlabeled"),
         ("data.standardize=pretrained", "data.standardize: pretrained"),
         ("model.reuse={from: another}", "model.reuse"),
-        ("optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}", "optimizer.groups"),
         ("training.stages=[{epochs: 1}]", "training.stages"),
     ],
 )
 def test_what_else_is_refused(change: str, key: str) -> None:
     assert objections(resolved(change)) == [key]
+
+
+def test_groups_are_refused_where_there_are_tables_and_in_muon() -> None:
+    groups = "optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}"
+    assert "optimizer.groups" in objections(resolved("model.architecture={name: vit, patch: 4}", groups))
+    assert "optimizer: muon" in objections(resolved("model.architecture={name: vit, patch: 4}", "optimizer=muon"))
+    assert objections(resolved(groups.replace("adam", "muon"))) == ["optimizer.groups"]
+    assert objections(resolved(groups)) == []
 
 
 @pytest.fixture(scope="module")
@@ -275,10 +287,17 @@ def test_a_training_that_went_back_is_refused(copied: RunDirectory) -> None:
     assert "diverged and went back" in told(copied)
 
 
+def test_an_average_of_which_no_epoch_was_the_best_is_refused(copied: RunDirectory) -> None:
+    (copied.path / "spec.yaml").write_text(copied.spec_text().replace("average: null", "average: ema"))
+    ejecting.eject(copied.path, output=copied.path / "fine.py")
+    copied.write_summary({**copied.summary(), "best": {"epoch": None, "metrics": {}}})
+    assert "training.average: no epoch of the run is the best" in told(copied)
+
+
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip]")
-    (copied.path / "spec.yaml").write_text(text.replace("average: null", "average: ema"))
-    assert "\n    training.average: ema\n    data.augment: horizontal_flip\n" in told(copied)
+    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip, rand_augment]")
+    (copied.path / "spec.yaml").write_text(text.replace("unlabeled: auto", "unlabeled: true"))
+    assert "\n    data.augment: rand_augment\n    data.unlabeled\n" in told(copied)
 
 
 def test_the_command(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from dnntrain.parts.architectures.base import (
 from dnntrain.registry import PositiveInt
 
 STAGES = 3
+STEM = 16
 
 
 def _stepped(depth: int, rest: int) -> int:
@@ -262,7 +263,7 @@ def wide_resnet(
         SpecError: samples are not pictures, or a normalization leaves nothing to be averaged.
     """
     channels, _, _ = picture_shape("wide_resnet", shape)
-    stem, width = 16, 16 * widen
+    width = STEM * widen
     final = width * 2 ** (STAGES - 1)
 
     def block(channels: int, filters: int, stride: int) -> nn.Module:
@@ -270,8 +271,8 @@ def wide_resnet(
 
     layers: OrderedDict[str, nn.Module] = OrderedDict(blocks.input_norm(channels, 2))
     layers.update(blocks.input_dropouts(2))
-    layers["conv"] = convolution(channels, stem, 3, blocks.initialize, bias=blocks.needs_bias(stem))
-    layers.update(_stages(stem, width, (depth - 4) // 6, block))
+    layers["conv"] = convolution(channels, STEM, 3, blocks.initialize, bias=blocks.needs_bias(STEM))
+    layers.update(_stages(STEM, width, (depth - 4) // 6, block))
     layers.update(blocks.norm_and_activation("", final, 2))
     layers.update(global_average(blocks, final, behind_norm=True))
     layers.update(blocks.final_dropouts())

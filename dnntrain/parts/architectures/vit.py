@@ -147,6 +147,11 @@ def depth(options: Any) -> int:
     return 1 + 2 * int(options.layers)
 
 
+def hidden_units(width: int, mlp_ratio: float, gate: Gate) -> int:
+    """Return the units in the hidden layer of a block's mlp: of a gated one 2/3 as many, which has a second matrix."""
+    return max(1, round(mlp_ratio * width * (1.0 if gate == "none" else 2 / 3)))
+
+
 @architectures.register(
     "vit",
     equation="h = h + attention(norm(h)), h = h + W_2 activation(W_1 norm(h)), logits = W mean(norm(h_n)) + b",
@@ -199,7 +204,7 @@ def vit(
     """
     channels, height, side = picture_shape("vit", shape)
     _check(height, side, patch, width, heads, blocks)
-    hidden = max(1, round(mlp_ratio * width * (1.0 if gate == "none" else 2 / 3)))
+    hidden = hidden_units(width, mlp_ratio, gate)
     network: OrderedDict[str, nn.Module] = OrderedDict(blocks.input_norm(channels, 2))
     network["patches"] = Patches(channels, width, patch, blocks.initialize)
     network["positions"] = Positions((height // patch) * (side // patch), width)

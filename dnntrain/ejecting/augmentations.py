@@ -9,6 +9,7 @@ import numpy as np
 
 from dnntrain import build
 from dnntrain.build import Data
+from dnntrain.ejecting.randaugment import BLEND, GRAY, rand_augment
 from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.script import Script, fill, lines
 from dnntrain.spec import Spec
@@ -97,24 +98,11 @@ noise = torch.rand(x.shape, generator=Generator().manual_seed(seed))
 return torch.where(hidden, $noise, x)
 """
 
-_BLEND: Final = '''
-def blend(x: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
-    """Return `other` at factor 0, x at 1, and what is beyond x above that."""
-    return (factor * x + (1 - factor) * other).clamp(0, $top)
-'''
-
 _FACTORS: Final = '''
 def factors(numbers: Tensor, strength: float) -> Tensor:
     """Bring numbers from -1 to 1 to factors around 1, none of them below 0."""
     low, high = max(0.0, 1 - strength), 1 + strength
     return low + (high - low) * (numbers + 1) / 2
-'''
-
-_GRAY: Final = '''
-def gray(x: Tensor) -> Tensor:
-    """Return how bright red, green and blue are to the eye: (N, 1, H, W)."""
-    weights = torch.tensor([0.299, 0.587, 0.114])
-    return (x * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 '''
 
 _HUE: Final = '''
@@ -244,10 +232,10 @@ def _jitter(script: Script, options: Any, data: Data) -> str:
     top, colored = data.arrays.full_scale, data.shape[0] == 3
     changed = _changed(options, data)
     if changed != ["hue"]:
-        script.define(fill(_BLEND, top=repr(top)))
+        script.define(BLEND)
         script.define(_FACTORS)
     if colored and {"contrast", "saturation"} & set(changed):
-        script.define(_GRAY)
+        script.define(GRAY)
     if "hue" in changed:
         script.define(_HUE)
     tone = "gray(changed)" if colored else "changed"
@@ -260,7 +248,7 @@ def _jitter(script: Script, options: Any, data: Data) -> str:
             body.append(f"    changed = turn_hue(changed, numbers[which] * {strength!r})")
         else:
             body.append(f"    factor = factors(numbers[which], {strength!r})")
-            body.append(f"    changed = blend(changed, {others[name]}, factor)")
+            body.append(f"    changed = blend(changed, {others[name]}, factor, {top!r})")
     return fill(
         _JITTER,
         name=_NAME,
@@ -302,6 +290,7 @@ AUGMENTATIONS: Final[dict[str, Callable[[Script, Any, Data], str]]] = {
     "horizontal_flip": _flip,
     "random_erasing": _erase,
     "color_jitter": _jitter,
+    "rand_augment": rand_augment,
     "mixup": _mixing(_MIXUP),
     "cutmix": _mixing(_CUTMIX),
 }

@@ -180,6 +180,8 @@ AUGMENTATIONS: list[Any] = [
     ["color_jitter", {"name": "color_jitter", "brightness": 2, "contrast": 0, "hue": 0}],
     [{"name": "color_jitter", "brightness": 0, "contrast": 0, "hue": 0.5}, "cutmix"],
     ["horizontal_flip", "cutmix"],
+    ["rand_augment"],
+    [{"name": "rand_augment", "operations": 3, "magnitude": 25}, "color_jitter", "rand_augment"],
     [{"name": "cutmix", "alpha": 0.4, "probability": 0.5}, "mixup", {"name": "random_crop", "padding": 2}],
 ]
 SIZES: list[Any] = [8, 12, [11, 9]]  # one is that of most of the pictures

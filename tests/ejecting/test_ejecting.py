@@ -295,9 +295,9 @@ def test_an_average_of_which_no_epoch_was_the_best_is_refused(copied: RunDirecto
 
 
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("augment: []", "augment: [horizontal_flip, rand_augment]")
+    text = copied.spec_text().replace("reuse: null", "reuse: {from: another}")
     (copied.path / "spec.yaml").write_text(text.replace("unlabeled: auto", "unlabeled: true"))
-    assert "\n    data.augment: rand_augment\n    data.unlabeled\n" in told(copied)
+    assert "\n    data.unlabeled\n    model.reuse\n" in told(copied)
 
 
 def test_the_command(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

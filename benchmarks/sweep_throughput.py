@@ -1,9 +1,10 @@
 """Time 8 runs on the cores of this machine: two workers of the local engine beside the inline engine with all threads.
 
 Both engines are handed the same jobs, and both are warm: PyTorch is imported and a run was trained before the clock
-starts, so what is compared is training, not starting. Then the same as whole sweeps, as a user has them, with the
-study's journal, leases and tables, and with the start of the local engine's workers, which counts the less the longer
-runs are. Rounds are interleaved; medians, and the median of the ratios round by round, are printed.
+starts, so what is compared is training, not starting. Then the same as whole commands, `dnntrain sweep` with one worker
+and with two, as a user has them: with the start of all processes, which counts the less the longer runs are, and the
+study's journal, leases and tables. Rounds are interleaved; medians, and the median of the ratios round by round, are
+printed.
 
 A network that is trained with all threads waits for the slowest of them in each of its operations, so that other work
 on the machine slows it down many times over, far more than two processes of one thread each. So what other work took
@@ -20,23 +21,22 @@ import multiprocessing
 import os
 import pstats
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import optuna
 import torch
 
 from dnntrain import spec
-from dnntrain.sweep.conductor import Conductor, Event
 from dnntrain.sweep.engines.base import Engine, Job
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.engines.local import Local
 from dnntrain.sweep.engines.work import do
-from dnntrain.sweep.study import Study
 
 RUNS = 8
 PATIENCE_S = 60.0
@@ -62,16 +62,6 @@ callbacks: []
 """
 
 
-class Quiet:
-    """Observes a sweep and says nothing."""
-
-    def on_event(self, event: Event, /) -> None:
-        """Something happened."""
-
-    def on_tick(self, conductor: Conductor, /) -> None:
-        """Called a few times a second."""
-
-
 def generate(path: Path) -> None:
     """Write 4,096 random pictures of the size of MNIST's, with random labels."""
     rng = np.random.default_rng(0)
@@ -95,16 +85,14 @@ def trained(engine: Engine, text: str, folder: Path, runs: int) -> float:
     return time.perf_counter() - started
 
 
-def swept(engine: Engine, text: str, folder: Path) -> float:
-    """Work a sweep of the runs off, and return the seconds from its beginning to its result."""
+def commanded(text: str, folder: Path, workers: int) -> float:
+    """Run `dnntrain sweep` over the runs, as a user does, and return the seconds of the whole command."""
     folder.mkdir()
-    draft = spec.drafts(text, overrides=[f"sweep={{seeds: {RUNS}}}"])
+    (folder / "sweep.yaml").write_text(f"{text}sweep: {{seeds: {RUNS}}}\n")
+    command = [sys.executable, "-m", "dnntrain", "sweep", "sweep.yaml", "--workers", str(workers), "--fresh", "-q"]
     started = time.perf_counter()
-    result = Study.begin(draft, runs=folder).work(engine, observer=Quiet(), fresh=True)
-    seconds = time.perf_counter() - started
-    if len(result.runs) != RUNS or result.failed:
-        raise SystemExit("the sweep has failed runs")
-    return seconds
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
 
 
 class Others:
@@ -166,32 +154,31 @@ def measure(name: str, text: str, folder: Path, *, rounds: int, workers: int, tr
     inline, local = Inline(), Local(workers, threads=each)
     trained(inline, text, folder / new(), 1)
     trained(local, text, folder / new(), workers)
-    engines, sweeps = [], []
+    engines, commands = [], []
     for _ in range(rounds):
         engines.append(
             undisturbed(
                 lambda: (trained(inline, text, folder / new(), RUNS), trained(local, text, folder / new(), RUNS)), tries
             )
         )
-        sweeps.append(
-            undisturbed(
-                lambda: (
-                    swept(Inline(), text, folder / new()),
-                    swept(Local(workers, threads=each), text, folder / new()),
-                ),
-                tries,
-            )
-        )
+        if tries > 1:
+            wait_for_quiet(PATIENCE_S)
+        commands.append((commanded(text, folder / new(), 1), commanded(text, folder / new(), workers)))
     local.close()
-    for what, figures in (("warm engines", engines), ("whole sweeps", sweeps)):
-        one, both = (statistics.median(row[i] for row in figures) for i in (0, 1))
-        ratios = sorted(row[0] / row[1] for row in figures)
-        print(
-            f"{name}, {what:14}{one:8.2f}{both:8.2f}{statistics.median(ratios):8.2f} "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f}), "
-            f"other work took {max(row[2] for row in figures):.0%} of the processors at most",
-            flush=True,
-        )
+    row(f"{name}, warm engines", engines)
+    row(f"{name}, whole commands", commands)
+    most = max(figures[2] for figures in engines)
+    print(f"other work took {most:.0%} of the processors at most while the engines were timed", flush=True)
+
+
+def row(what: str, figures: Sequence[tuple[float, ...]]) -> None:
+    """Print medians of two times, and the median of their ratio."""
+    one, both = (statistics.median(each[i] for each in figures) for i in (0, 1))
+    ratios = sorted(each[0] / each[1] for each in figures)
+    print(
+        f"{what:24}{one:8.2f}{both:8.2f}{statistics.median(ratios):8.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+        flush=True,
+    )
 
 
 def new() -> str:
@@ -221,7 +208,6 @@ def main() -> None:
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     load = os.getloadavg()[0]
     print(f"torch {torch.__version__}, {cores} cores, load {load:.1f}, {RUNS} runs, {arguments.rounds} rounds, seconds")
     print("inline, local, ratio of the two")

@@ -33,11 +33,18 @@ class Cluster:
 
 
 def prepare(name: str | None, workers: str | None, address: str | None = None) -> None:
-    """Begin what takes the engine seconds, where `choose` is going to return one of several processes.
+    """Begin what takes the engine seconds, where `choose` is going to return one of processes on this machine.
 
-    To be called before PyTorch is imported here, so that both happen at a time.
+    To be called before PyTorch is imported here, so that both happen at a time. What is wrong about the arguments is
+    left to `choose` to say.
     """
-    if name in (None, "local") and address is None and workers not in (None, "1"):
+    if address is not None or name not in (None, "local"):
+        return
+    if workers == AUTO:
+        several = len(os.sched_getaffinity(0)) > 1
+    else:
+        several = workers is not None and workers.isdecimal() and int(workers) > 1
+    if several or name == "local":
         local.prepare()
 
 

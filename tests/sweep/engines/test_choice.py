@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dnntrain.errors import UsageError
-from dnntrain.sweep.engines import choice
+from dnntrain.sweep.engines import choice, local
 from dnntrain.sweep.engines import ray as rays
 from dnntrain.sweep.engines.inline import Inline
 from dnntrain.sweep.engines.local import Local
@@ -18,6 +18,37 @@ def test_one_worker_is_inline_and_more_are_processes() -> None:
     assert isinstance(pool, Local)
     assert pool.slots == 3
     assert isinstance(choice.choose("local", "1"), Local)
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "address", "cores", "wanted"),
+    [
+        (None, None, None, 8, False),
+        (None, "1", None, 8, False),
+        (None, "2", None, 1, True),
+        (None, "auto", None, 8, True),
+        (None, "auto", None, 1, False),
+        ("local", None, None, 8, True),
+        ("inline", "2", None, 8, False),
+        ("ray", "2", None, 8, False),
+        (None, "2", "auto", 8, False),
+        (None, "0", None, 8, False),
+        (None, "many", None, 8, False),
+    ],
+)
+def test_processes_are_prepared_where_there_will_be_some(
+    name: str | None,
+    workers: str | None,
+    address: str | None,
+    cores: int,
+    wanted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(local, "prepare", lambda: called.append(True))
+    choice.prepare(name, workers, address)
+    assert called == [True] * wanted
 
 
 def test_a_cluster_is_asked_for_all_that_was_said_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

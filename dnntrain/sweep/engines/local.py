@@ -18,14 +18,8 @@ from dnntrain import interruption
 from dnntrain.sweep.engines.base import Job, Outcome
 
 _FORKED: Final = multiprocessing.get_context("forkserver")
-_NURSERY: Final = [
-    "dnntrain.sweep.engines.nursery",
-    "dnntrain.sweep.engines.work",
-    "dnntrain.run",
-    "dnntrain.recording",
-    "torch._dynamo",  # which the first optimizer imports
-]
-"""What every worker needs, and what takes seconds to import: one process does, and the workers are forked from it."""
+_NURSERY: Final = ["dnntrain.sweep.engines.nursery"]
+"""What the process imports that workers are forked from."""
 _GRACE_S: Final = 60.0
 """How long the workers have to save their state once they were asked to end."""
 _LEAVE: Final = "leave"

@@ -20,6 +20,7 @@ from dnntrain.cli import (
     sweeping,
     watch,
 )
+from dnntrain.cli.output import written_out
 
 app = typer.Typer(
     name="dnntrain",
@@ -73,4 +74,5 @@ def _version(
 
 def main() -> None:
     """Entry point of the `dnntrain` command."""
-    app()
+    with written_out():
+        app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -18,6 +19,8 @@ from dnntrain.store import finite
 
 INTERRUPTED: Final = 130
 LONG_LINE: Final = 200
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a write says where there is no room, or nothing works."""
 
 Config = Annotated[Path, typer.Argument(help="An experiment file, or the spec.yaml of a run.", show_default=False)]
 Set = Annotated[
@@ -82,7 +85,9 @@ def confirmed(question: str) -> bool:
 
 
 class Voice:
-    """Prints lines while work goes on; falls silent when nobody reads them any more: `| head` has seen enough.
+    """Prints lines while work goes on; falls silent when they can no longer be written, and the work goes on.
+
+    `| head` has seen enough; that the disk is full of what the output was redirected to is said on stderr, once.
 
     Args:
         silent: whether to print nothing from the beginning.
@@ -97,10 +102,36 @@ class Voice:
             return
         try:
             print(line, flush=True)
-        except BrokenPipeError:
+        except OSError as error:
             self._heard = False
-            # What is still to be printed goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _hush()
+            if not isinstance(error, BrokenPipeError):
+                print(f"{_unwritten(error)}; going on without", file=sys.stderr)
+
+
+@contextmanager
+def written_out() -> Iterator[None]:
+    """See that what a command prints is written, or say that it cannot be; exit with 1 then."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        _hush()
+        print(_unwritten(error), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _hush() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwritten(error: OSError) -> str:
+    return f"cannot write the output: {error.strerror}"
 
 
 def _explain(message: str, error: BaseException) -> None:

@@ -78,7 +78,7 @@ class Work:
         self.directory = directory
 
     def __call__(self) -> None:
-        local._FORKED, local.prepare = multiprocessing.get_context("fork"), lambda: None
+        local.prepare = lambda: multiprocessing.get_context("fork")
         Study(SweepDirectory(self.directory)).work(local.Local(2, threads=1), observer=Speaking())
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Final
@@ -18,6 +23,7 @@ from dnntrain import interruption
 from dnntrain.sweep.engines.base import Job, Outcome
 
 _FORKED: Final = multiprocessing.get_context("forkserver")
+_SPAWN: Final = multiprocessing.get_context("spawn")
 _NURSERY: Final = ["dnntrain.sweep.engines.nursery"]
 """What the process imports that workers are forked from."""
 _GRACE_S: Final = 60.0
@@ -25,16 +31,39 @@ _GRACE_S: Final = 60.0
 _LEAVE: Final = "leave"
 
 
-def prepare() -> None:
+def prepare() -> ForkServerContext | SpawnContext:
     """Begin to import what workers need, in the process that they are forked from, and return at once.
 
     Whoever has to import PyTorch first, or to look for GPUs, calls this before, so that both happen at a time.
+
+    Returns:
+        How workers are started: where there cannot be such a process, each imports everything by itself.
     """
     _FORKED.set_forkserver_preload(_NURSERY)
     resource_tracker.ensure_running()  # which unblocks signals where it has to be started
+    path = os.environ.get("PYTHONPATH")
+    # Its modules are to be ours, also where a program has added to the places where they are looked for.
+    os.environ["PYTHONPATH"] = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    try:
+        with _unheard():
+            forkserver.ensure_running()
+    except OSError:
+        # A temporary folder whose name is too long for a socket; a child of the process that started one.
+        return _SPAWN
+    finally:
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path
+    return _FORKED
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let a process that is started here not hear of a signal to the whole group: the conductor says what it means."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -144,15 +173,19 @@ class Local:
         return told
 
     def _start(self, place: int) -> _Worker:
-        prepare()
-        ours, theirs = _FORKED.Pipe()
+        context = prepare()
+        ours, theirs = context.Pipe()
         environment = dict(os.environ)
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        process = _FORKED.Process(target=_work, args=(theirs, self.threads, environment), daemon=True)
-        process.start()
+        process = context.Process(target=_work, args=(theirs, self.threads, environment), daemon=True)
+        with _unheard():
+            process.start()
         theirs.close()
-        return _Worker(process, ours)
+        worker = _Worker(process, ours)
+        # A program may come to its end without closing the engine; multiprocessing then waits for its processes.
+        weakref.finalize(worker, ours.close)
+        return worker
 
     def _bury(self, place: int) -> int:
         """Make room for another process, and return how this one ended."""
@@ -175,6 +208,7 @@ def _work(pipe: Connection, threads: int, environment: dict[str, str]) -> None:
     # Signals go to the whole group of processes; the conductor alone decides what they mean.
     for number in interruption.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
     os.environ.clear()  # of the time when the process was started that this one was forked from
     os.environ.update(environment)
     import torch

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
 from typing import Final
 
 from dnntrain.interruption import SIGNALS
@@ -20,6 +21,7 @@ _NEEDED: Final = (
     "dnntrain.recording",
     "torch._dynamo",  # which the first optimizer imports
 )
+_GLANCE_S: Final = 0.1
 
 
 def _hear() -> None:
@@ -27,12 +29,23 @@ def _hear() -> None:
 
 
 def _import_all() -> None:
-    parent = os.getppid()
-    for name in _NEEDED:
+    done = threading.Event()
+    watch = threading.Thread(target=_end_with, args=(os.getppid(), done), daemon=True)
+    watch.start()
+    try:
+        for name in _NEEDED:
+            importlib.import_module(name)
+    finally:
+        # Nothing is to be forked beside a thread.
+        done.set()
+        watch.join()
+
+
+def _end_with(parent: int, done: threading.Event) -> None:
+    """End at once when whoever wanted workers is gone: after a mistake in an experiment file, say."""
+    while not done.wait(_GLANCE_S):
         if os.getppid() != parent:
-            # Whoever wanted workers is gone: after a mistake in an experiment file, say.
-            raise SystemExit
-        importlib.import_module(name)
+            os._exit(0)
 
 
 os.register_at_fork(after_in_child=_hear)

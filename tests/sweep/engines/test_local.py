@@ -97,21 +97,27 @@ from dnntrain.sweep.engines.local import Local
 if __name__ == "__main__":
     engine = Local(1, threads=1)
     engine.submit(job(1, Path(sys.argv[1]), epochs=10_000))
-    print(engine._workers[0].process.pid, flush=True)
-    while True: engine.wait(1.0)
+    print(type(engine._workers[0].process).__name__, engine._workers[0].process.pid, flush=True)
+    sys.stdin.read()
 """
 
 
-def test_workers_end_with_the_conductor(tmp_path: Path) -> None:
-    script = tmp_path / "orphans.py"
+@pytest.mark.parametrize("way", ["killed", "killed, without the process that workers are forked from", "not closed"])
+def test_workers_end_with_the_conductor(way: str, tmp_path: Path) -> None:
+    script, folder = tmp_path / "orphans.py", tmp_path / ("as long as names of folders are on some clusters " * 3)
     script.write_text(ORPHANS)
+    folder.mkdir()
     command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
-    conductor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    forked = "without" not in way
+    environment = os.environ if forked else {**os.environ, "TMPDIR": str(folder)}  # too long for a socket in it
+    conductor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     assert conductor.stdout is not None
-    pid = int(conductor.stdout.readline())
+    kind, pid = conductor.stdout.readline().split()
+    assert kind == ("ForkServerProcess" if forked else "SpawnProcess")
     is_going(tmp_path, 1)
-    conductor.kill()
-    conductor.communicate()
+    if "killed" in way:
+        conductor.kill()
+    conductor.communicate(timeout=60)
     deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]:
         assert time.monotonic() < deadline, "the worker lives on"
@@ -120,6 +126,7 @@ def test_workers_end_with_the_conductor(tmp_path: Path) -> None:
 
 LEAVES = """
 import multiprocessing
+import os
 import signal
 import sys
 sys.path[:0] = sys.argv[2:]
@@ -133,7 +140,10 @@ def tell():
     print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.getsignal(signal.SIGTERM).name, flush=True)
 
 if __name__ == "__main__":
+    sys.path.insert(0, "/first")
     prepare()
+    found = Path(f"/proc/{multiprocessing.forkserver._forkserver._forkserver_pid}/environ").read_bytes()
+    print(b"PYTHONPATH=/first:" in found, os.environ["PYTHONPATH"])
     other = multiprocessing.get_context("forkserver").Process(target=tell)
     other.start()
     other.join()
@@ -153,7 +163,12 @@ def test_a_signal_to_all_processes_is_the_conductors_alone(tmp_path: Path) -> No
     script.write_text(LEAVES)
     command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
     conductor = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": "second"},
     )
     try:
         is_going(tmp_path, 1)
@@ -164,25 +179,25 @@ def test_a_signal_to_all_processes_is_the_conductors_alone(tmp_path: Path) -> No
     finally:
         if conductor.returncode is None:
             os.killpg(conductor.pid, signal.SIGKILL)
+    places = "True second\n"  # those of the program, and its environment is as it was
     others = "set() SIG_DFL\n"  # what is not ours, but forked from the same process, hears
-    assert (said, errors) == (f"{others}[(1, 'interrupted'), (2, 'interrupted')]\n", "")
+    assert (said, errors) == (f"{places}{others}[(1, 'interrupted'), (2, 'interrupted')]\n", "")
     assert all(RunDirectory(tmp_path / f"run-{key}").resumable() for key in (1, 2))
 
 
 TELLS = """
 import os
 from pathlib import Path
-Path(__file__).with_suffix(".txt").write_text(f"{os.environ.get('GIVEN')} {os.environ.get('TAKEN')}")
+Path(__file__).with_suffix(".txt").write_text(f"{os.environ.get('GIVEN')} {os.environ.get('PATH')}")
 """
 
 
 def test_a_worker_has_the_environment_of_the_time_when_it_is_started(
     engine: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TAKEN", "before")
     local.prepare()
     monkeypatch.setenv("GIVEN", "after")
-    monkeypatch.delenv("TAKEN")
+    monkeypatch.delenv("PATH")
     (tmp_path / "tells.py").write_text(TELLS)
     engine.submit(replace(job(1, tmp_path), plugins=(str(tmp_path / "tells.py"),)))
     assert outcomes(engine) == [Outcome(1, "ended")]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dnntrain import build
 from dnntrain import spec as specs
 from dnntrain.ejecting.whole import Facts, objections, script_of
-from dnntrain.errors import ExportError
+from dnntrain.errors import ExportError, visible
 from dnntrain.resuming import unlike
 from dnntrain.spec import Spec
 from dnntrain.spec.schema import RetrySpec
 from dnntrain.store import RunDirectory, find, refuse_existing, write_atomic
+
+_REPEATED: Final = re.compile(r"early stopping: |training diverged: |.* is not finite$")
+"""The reasons for which a script stops as the run did."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,9 @@ def _unlike(
         found.append(f"a run that has not come to its end ({status}): dnntrain resume brings it there")
     if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
         found.append("a training that diverged and went back")
-    if "time limit" in str(summary.get("stop_reason")):
+    reason = str(summary.get("stop_reason"))
+    if "time limit" in reason:
         found.append("training.max_time: the run was ended by it")
+    elif status == "stopped" and not _REPEATED.match(reason):
+        found.append(f"a run that was stopped from outside its experiment: {visible(reason)}")
     return found

@@ -36,8 +36,8 @@ class Setting:
         data: its data.
         network: as dnntrain builds it, for the names of its layers.
         rates: what the schedule does.
-            waiting: whether metrics are measured so many batches at a time.
-    taking: the lines that take the samples at `batch` and change them at random; none where nothing changes them.
+        waiting: whether metrics are measured so many batches at a time.
+        taking: the lines that take the samples at `batch` and change them at random; none where nothing changes them.
     """
 
     spec: Spec

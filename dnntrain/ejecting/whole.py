@@ -60,8 +60,9 @@ def objections(spec: Spec) -> list[str]:
         "data.unlabeled": spec.data.unlabeled is True,
         "data.standardize: pretrained": spec.data.standardize == "pretrained",
         "model.reuse": spec.model.reuse is not None,
-        "optimizer: muon": muon and tables,
-        "optimizer.groups": bool(options.groups) and (muon or tables),
+        "optimizer: muon in a network with vectors of positions or tokens": muon and tables,
+        "optimizer.groups in a network with vectors of positions or tokens": bool(options.groups) and tables,
+        "optimizer.groups of muon": bool(options.groups) and muon,
         "training.stages": bool(spec.training.stages),
     }
     return [*found, *(key for key, there in lacking.items() if there)]

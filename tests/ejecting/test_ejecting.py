@@ -212,9 +212,11 @@ def test_what_else_is_refused(change: str, key: str) -> None:
 
 def test_groups_are_refused_where_there_are_tables_and_in_muon() -> None:
     groups = "optimizer={name: adam, groups: [{layers: output, lr: 0.1}]}"
-    assert "optimizer.groups" in objections(resolved("model.architecture={name: vit, patch: 4}", groups))
-    assert "optimizer: muon" in objections(resolved("model.architecture={name: vit, patch: 4}", "optimizer=muon"))
-    assert objections(resolved(groups.replace("adam", "muon"))) == ["optimizer.groups"]
+    tables = "in a network with vectors of positions or tokens"
+    vit = "model.architecture={name: vit, patch: 4}"
+    assert f"optimizer.groups {tables}" in objections(resolved(vit, groups))
+    assert f"optimizer: muon {tables}" in objections(resolved(vit, "optimizer=muon"))
+    assert objections(resolved(groups.replace("adam", "muon"))) == ["optimizer.groups of muon"]
     assert objections(resolved(groups)) == []
 
 
@@ -258,6 +260,24 @@ def test_a_run_that_was_resumed_is_ejected_unless_it_went_on_elsewhere(copied: R
         refusal = told(copied, resumed=[before, {**before, key: other}, {**before, key: other}])
         assert refusal.count(f"than the run began with ({before[key]}, now {other})") == 1
         assert refusal.count("\n    ") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "repeated"),
+    [
+        ("enough", False),
+        ("too warm: early stopping is nothing to it", False),
+        ("early stopping: valid/loss did not improve for 2 epochs", True),
+        ("training diverged: the loss of step 3 (epoch 1) is not finite; the learning rate was 1", True),
+        ("valid/loss of epoch 2 is not finite", True),
+    ],
+)
+def test_a_run_that_something_else_stopped_is_refused(reason: str, repeated: bool, copied: RunDirectory) -> None:
+    copied.write_summary({**copied.summary(), "status": "stopped", "stop_reason": reason})
+    if repeated:
+        ejecting.eject(copied.path, output=copied.path / "fine.py")
+    else:
+        assert f"a run that was stopped from outside its experiment: {reason}" in told(copied)
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])

@@ -37,7 +37,7 @@ CONFIGS = sorted((PACKAGE.parent / "configs").glob("*.yaml"))
 GROUPS = (BROKEN_YAML, BROKEN_SPECS, BROKEN_COMBINATIONS, BROKEN_SWEEPS)
 ALL = [row for group in GROUPS for rows in group.values() for row in rows]
 SOAK_SECONDS = float(os.environ.get("DNNTRAIN_SOAK_SECONDS", "0"))
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 # Kinds of errors that no part of the package can meet: they wait for the options of parts from outside.
 FOR_PLUGINS = {"multiple_of"}

@@ -99,7 +99,7 @@ def test_a_signal_while_data_is_prepared_leaves_nothing(number: signal.Signals, 
 def test_a_second_ctrl_c_does_not_wait(whole: RunDirectory, folder: Path) -> None:
     child = stopped_at(written(folder), "evaluating")
     child.signal(signal.SIGINT)
-    time.sleep(0.1)  # the first is noted, and no more
+    until((folder / "noted").exists, child)
     assert child.lives
     child.signal(signal.SIGINT)
     assert child.wait() == 130

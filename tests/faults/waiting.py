@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from dnntrain import interruption
 from dnntrain.parts.activations import activations
 from dnntrain.parts.datasets import datasets
 from dnntrain.parts.datasets.base import Decoded, Source
@@ -33,6 +34,8 @@ def pass_by(place: str) -> None:
         Path("ended").write_text(str(os.waitstatus_to_exitcode(status)))
     Path("reached").touch()
     while not Path("go").exists():
+        if interruption._asked is not None:
+            Path("noted").touch()
         time.sleep(0.001)
 
 

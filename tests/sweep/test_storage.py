@@ -80,7 +80,7 @@ def test_the_lock_of_a_killed_holder_is_taken_after_its_grace(path: Path, caplog
     Path(f"{path}.lock").touch()
     began = time.monotonic()
     study_of(JournalStorage(journal), "a", MINIMIZE)
-    assert 3 < time.monotonic() - began < 10
+    assert 3 < time.monotonic() - began < 60
     assert not Path(f"{path}.lock").exists()
     assert studies(open_storage(path)) == ["a"]
 

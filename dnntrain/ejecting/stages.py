@@ -72,11 +72,18 @@ class Course:
 
     @property
     def held(self) -> list[str]:
-        """The kinds of normalization whose statistics are held in frozen layers, as PyTorch calls them."""
-        frozen = {name for part in self.parts for name in part.frozen}
-        modules = [module for name in frozen for module in self.network.get_submodule(name).modules()]
-        norms = [module for module in modules if isinstance(module, _NormBase) and module.track_running_stats]
-        return sorted({f"nn.{type(module).__name__}" for module in norms})
+        """The kinds of normalization whose statistics are held beside what is trained, as PyTorch calls them.
+
+        What is computed once is out of reach of training.
+        """
+        norms = [norm for part in self.parts for norm in _held(self.network, part)]
+        return sorted({f"nn.{type(norm).__name__}" for norm in norms})
+
+
+def _held(network: nn.Module, part: Part) -> list[nn.Module]:
+    passed = {module for child in list(network.children())[part.fixed :] for module in child.modules()}
+    frozen = [module for name in part.frozen for module in network.get_submodule(name).modules()]
+    return [each for each in frozen if isinstance(each, _NormBase) and each.track_running_stats and each in passed]
 
 
 def course_of(spec: Spec, data: Data) -> Course:

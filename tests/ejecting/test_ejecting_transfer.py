@@ -149,7 +149,8 @@ def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:
 def test_the_cases_reach_what_they_are_for(pairs: list[Pair]) -> None:
     scripts = [pair.script.read_text() for pair in pairs]
     assert ["outputs_of(" in script for script in scripts] == [True, True, False, False, True]
-    assert ["held" in script for script in scripts] == [True, True, True, True, False]
+    # Normalizations in layers that are computed once need not be held.
+    assert ["held" in script for script in scripts] == [False, False, True, True, False]
     assert ["parameter_groups(" in script for script in scripts] == [True, False, False, True, False]
     stages = [[row.get("stage") for row in pair.run.metrics()] for pair in pairs]
     # Early stopping ends a stage, not the training; the last stage of the fourth is cut.

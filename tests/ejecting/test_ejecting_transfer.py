@@ -65,11 +65,11 @@ def reusing(folder: Path) -> list[dict[str, Any]]:
                 **TRAINING,
                 "stages": [
                     {"epochs": 4, "freeze": "reused"},
-                    {"epochs": 4, "unfreeze": 1, "lr": 0.004, "layer_decay": 0.5},
+                    {"epochs": 4, "unfreeze": 1, "lr": 9.0, "layer_decay": 0.5},
                     {"epochs": 2, "unfreeze": "all", "lr": 0.001, "layer_decay": 0.5},
                 ],
             },
-            "callbacks": [{"name": "early_stopping", "patience": 1, "min_delta": 9.0, "warmup": 1}],
+            "callbacks": [{"name": "early_stopping", "patience": 1, "min_delta": 1e6, "warmup": 1}],
         },
         {
             "data": {**DIGITS, "standardize": "unit"},
@@ -96,7 +96,7 @@ def staged() -> list[dict[str, Any]]:
         {
             "data": {**DIGITS, "validation": "none"},
             "model": {"architecture": {"name": "resnet", "depth": 8, "width": 2}},
-            "optimizer": {"name": "rmsprop", "lr": 0.01},
+            "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
             "schedule": {"name": "cosine", "warmup": 3},
             "training": {
                 **TRAINING,
@@ -155,6 +155,8 @@ def test_the_cases_reach_what_they_are_for(pairs: list[Pair]) -> None:
     stages = [[row.get("stage") for row in pair.run.metrics()] for pair in pairs]
     # Early stopping ends a stage, not the training; the last stage of the fourth is cut.
     assert stages[0] == [1, 1, 1, 2, 2, 2, 3, 3] and stages[1] == stages[2] == [None, None]
+    # None of the second is better than the first, so that the third begins with weights of that.
+    assert min(row["valid/loss"] for row in pairs[0].run.metrics()[3:6]) > pairs[0].run.metrics()[2]["valid/loss"]
     assert stages[3] == [1, 2, 2, 3] and stages[4][-1] == 3
 
 

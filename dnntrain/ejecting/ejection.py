@@ -48,6 +48,7 @@ def eject(
         ExportError: something about the run cannot be repeated by a script.
         DataError: its data cannot be used, or is not what it was trained on.
         StoreError: the run cannot be read, or the file not written.
+        SpecError: the layers that it reused cannot be read.
     """
     directory = find(str(run), Path(runs))
     path = Path(output) if output is not None else Path(f"{directory.name}.py")

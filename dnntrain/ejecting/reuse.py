@@ -35,10 +35,7 @@ $body
 
 _REUSE: Final = '''
 def reuse_layers(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy layers that have learned something elsewhere: transfer learning.
-
-    All others keep the weights that they were made with.
-    """
+    """Copy layers that were trained elsewhere; all others keep their first weights."""
     names = tuple(f"{layer}." for layer in REUSED)
     reused = {k: v for k, v in weights.items() if k.startswith(names)}
     network.load_state_dict(reused, strict=False)

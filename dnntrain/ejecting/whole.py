@@ -253,6 +253,8 @@ def _about(spec: Spec, facts: Facts) -> str:
         **{name: _word(version) for name, version in facts.versions.items()},
     }
     filled = [Template(each).substitute(values) for each in _ABOUT]
+    if spec.model.reuse is not None:
+        filled.insert(1, "It begins with layers that were trained elsewhere: transfer learning.")
     # The quotes before the first line are as much a part of its width.
     quotes = '"' * 3
     filled[0] = quotes + filled[0]

@@ -163,7 +163,7 @@ def outputs_of(
 ) -> Tensor:
     """Return what frozen layers make of all samples: the same in every epoch."""
     layers.eval()
-    return torch.cat([layers(standardize(some)) for some in x.split($size)])
+    return torch.cat([layers(standardize(some)) for some in x.split($size)]).contiguous()
 '''
 
 _LAYERED: Final = '''

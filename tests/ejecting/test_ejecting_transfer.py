@@ -95,7 +95,7 @@ def staged() -> list[dict[str, Any]]:
     return [
         {
             "data": {**DIGITS, "validation": "none"},
-            "model": {"architecture": {"name": "resnet", "depth": 8, "width": 2}},
+            "model": {"architecture": {"name": "resnet", "depth": 8, "width": 3}},
             "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
             "schedule": {"name": "cosine", "warmup": 3},
             "training": {

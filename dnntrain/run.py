@@ -467,12 +467,11 @@ def _spec(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
 
 def _environment(spec: Spec, built: Built, data: Data, placement: Placement) -> dict[str, Any]:
     """Describe what the numbers depend on beside the spec."""
-    device = placement.device
+    device, reused = placement.device, build.digest(spec)
     return {
         **describe_environment(),
-        "identity": identity(
-            spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files(), reused=build.digest(spec)
-        ),
+        "identity": identity(spec, fingerprint=data.arrays.fingerprint, plugins=loaded_files(), reused=reused),
+        "reused": reused,
         "plugins": loaded_files(),
         "torch_build": torch.__version__,
         "device": str(device),

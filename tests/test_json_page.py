@@ -77,14 +77,14 @@ KINDS: Final[dict[str, Callable[[Any], bool]]] = {
     "any": lambda value: True,
 }
 NULL_HERE: Final = {
-    "environment.json": ["device_name", "cuda"],
+    "environment.json": ["reused", "device_name", "cuda"],
     "divergence.json": ["grad_norm", "grad_norms.{tensor}", "last_good"],
     "run, resume": ["stop_reason", "error"],
     "verify-resume": ["first"],
     "ablate": ["refused[].technique", "refused[].message"],
     "bisect": ["shares[].whole", *(f"interplays[].alone.{key}" for key in ("low", "high", "seeds_to_settle"))],
 }
-"""What is null throughout: on a CPU, where training diverges at once, where it does not fail, where all is well."""
+"""What is null throughout: on a CPU, without layers to reuse, where training diverges at once or all is well."""
 
 Documents = dict[str, list[Any]]
 ENTRY: Final = "[]"

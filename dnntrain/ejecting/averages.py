@@ -89,6 +89,11 @@ def statistics_of(network: nn.Module) -> list[_BatchNorm]:
     return [each for each in network.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
 
 
+def define_copied(script: Script, network: nn.Module) -> None:
+    """Define what copies the weights of a network."""
+    script.define(fill(_COPIED, statistics=" and statistics" if statistics_of(network) else ""))
+
+
 def define_average(script: Script, average: Choice, network: nn.Module, *, joins: bool, samples: str) -> None:
     """Define what copies weights, and what measures statistics anew where that is wanted.
 
@@ -100,7 +105,7 @@ def define_average(script: Script, average: Choice, network: nn.Module, *, joins
         samples: the expression of the samples at `rows`.
     """
     norms = statistics_of(network)
-    script.define(fill(_COPIED, statistics=" and statistics" if norms else ""))
+    define_copied(script, network)
     if average.name == "swa" and norms:
         kinds = sorted({f"nn.{type(norm).__name__}" for norm in norms})
         batches = f"cut(order, {EVALUATION_BATCH})" if joins else f"order.split({EVALUATION_BATCH})"

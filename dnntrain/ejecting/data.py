@@ -11,6 +11,7 @@ import numpy as np
 
 from dnntrain.build import Data
 from dnntrain.ejecting.resizing import define_resize, resizes
+from dnntrain.ejecting.reuse import define_pretrained
 from dnntrain.ejecting.script import Code, Script, fill, lines, listed, quoted
 from dnntrain.parts.datasets import sampling
 from dnntrain.parts.datasets.base import data_folder
@@ -374,6 +375,9 @@ variance = np.maximum(squares / count - np.square(total / count), 0.0)
 
 def _define_standardize(script: Script, spec: Spec, data: Data) -> None:
     mode = spec.data.standardize
+    if mode == "pretrained":
+        define_pretrained(script)
+        return
     if mode in ("none", "unit"):
         scaled = f", from 0 to 1 for values up to {data.arrays.full_scale:g}" if mode == "unit" else ""
         factor = f" * (1.0 / {data.arrays.full_scale!r})" if mode == "unit" else ""

@@ -52,6 +52,7 @@ def eject(
         ExportError: something about the run cannot be repeated by a script.
         DataError: its data cannot be used, or is not what it was trained on.
         StoreError: the run cannot be read, or the file not written.
+        SpecError: the layers that it reused cannot be read.
     """
     directory = find(str(run), Path(runs))
     path = Path(output) if output is not None else Path(f"{directory.name}.py")
@@ -66,11 +67,13 @@ def eject(
             f"the data is not what {directory.name} was trained on, so that no script could repeat it; bring it back, "
             f"or train on what is there: dnntrain run {directory.path / directory.SPEC}"
         )
+    _check_reused(directory, spec, environment)
     facts = Facts(
         directory.name,
         script=path.name,
         threads=environment["threads"],
         test=summary.get("test") is not None,
+        cached=bool(environment.get("step_strategy", {}).get("cached")),
         versions=_versions(environment),
     )
     text = script_of(spec, data, facts)
@@ -84,6 +87,21 @@ def _refuse(found: list[str], directory: RunDirectory) -> None:
         raise ExportError(
             f"{directory.name} cannot be ejected, since no script is written for:{listed}\n"
             "docs/models.md lists what can be; dnntrain export writes the trained network for elsewhere"
+        )
+
+
+def _check_reused(directory: RunDirectory, spec: Spec, environment: Mapping[str, Any]) -> None:
+    """Look whether the layers that a run took over lie where they lay.
+
+    Raises:
+        ExportError: they do not.
+        SpecError: their file cannot be read.
+    """
+    if spec.model.reuse is not None and environment["reused"] != build.digest(spec):
+        raise ExportError(
+            f"{spec.model.reuse.from_} does not hold the layers any more that {directory.name} reused, so that no "
+            f"script could repeat it; bring them back, or train with what is there: "
+            f"dnntrain run {directory.path / directory.SPEC}"
         )
 
 
@@ -109,6 +127,8 @@ def _unlike(
         found.append(f"training.precision: {environment.get('precision')}")
     if not isinstance(environment.get("threads"), int):
         found.append("a run that does not say how many threads it had")
+    if spec.model.reuse is not None and "reused" not in environment:
+        found.append("model.reuse: a run that does not say what it reused, as dnntrain did not write that down then")
     if environment.get("step_strategy", {}).get("compiled"):
         found.append("training.compile: true")
     resumed = environment.get("resumed", [])
@@ -120,6 +140,8 @@ def _unlike(
     status = directory.status(summary)
     if status in ("running", "interrupted"):
         found.append(f"a run that has not come to its end ({status}): dnntrain resume brings it there")
+    if spec.training.stages and summary.get("best", {}).get("epoch") is None:
+        found.append("training.stages: no epoch of the run is the best")
     if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
         found.append("a training that diverged and went back")
     reason = str(summary.get("stop_reason"))

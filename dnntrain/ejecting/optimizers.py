@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from torch import nn
 from dnntrain.ejecting.groups import decays, define_groups, has_rates
 from dnntrain.ejecting.muon import MUON, define_muon
 from dnntrain.ejecting.schedules import Rates
-from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, written
+from dnntrain.ejecting.script import Code, Script, call, differing, fill, lines, signature, written
 from dnntrain.parts.layers import table_weights
 from dnntrain.parts.optimizers.radam import TRUSTED
 from dnntrain.spec import Spec
@@ -100,6 +101,8 @@ m.lerp_(g, 1.0 - beta2)
 _SHRINK: Final = 'p.mul_(1.0 - group["lr"] * group["weight_decay"])'
 
 
+_RATE: Final = Code("LR")
+
 Write = Callable[[Script, Any, Rates], str]
 
 
@@ -109,7 +112,7 @@ def _torch(name: str, *, fused: bool = True, **usual: Any) -> Write:
     def write(script: Script, options: Any, rates: Rates) -> str:
         in_one_kernel = fused and not getattr(options, "dampening", 0.0)
         given = {**differing(options, usual), **({"fused": True} if in_one_kernel else {})}
-        return call(f"torch.optim.{name}", Code("weights"), lr=Code("LR"), **given)
+        return call(f"torch.optim.{name}", Code("weights"), lr=_RATE, **given)
 
     return write
 
@@ -123,7 +126,7 @@ def _own(name: str, about: str, body: str) -> Write:
             values[key] = repr(getattr(options, key, None))
         values["rest"] = repr(1.0 - getattr(options, "rho", 0.0))
         script.define(_optimizer(name, about, fill(body, **values)))
-        defaults = {"lr": Code("LR"), **({"betas": options.betas} if hasattr(options, "betas") else {})}
+        defaults = {"lr": _RATE, **({"betas": options.betas} if hasattr(options, "betas") else {})}
         return _made(name, defaults)
 
     return write
@@ -144,7 +147,7 @@ def _rmsprop(script: Script, options: Any, rates: Rates) -> str:
     }
     about = "Divides each gradient by the root of a decaying mean of its squares."
     script.define(_optimizer("RMSprop", about, fill(_RMSPROP, **values)))
-    defaults: dict[str, Any] = {"lr": Code("LR"), **({"momentum": options.momentum} if moves else {})}
+    defaults: dict[str, Any] = {"lr": _RATE, **({"momentum": options.momentum} if moves else {})}
     return _made("RMSprop", defaults)
 
 
@@ -201,7 +204,7 @@ def flatten(parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
 '''
 
 _ONE_GROUP: Final = '''
-def make_optimizer(values: Tensor, gradient: Tensor) -> torch.optim.Optimizer:
+$head
     """Return the optimizer of a vector of weights, which reads their gradient."""
     vector = nn.Parameter(values)
     vector.grad = gradient
@@ -210,9 +213,7 @@ def make_optimizer(values: Tensor, gradient: Tensor) -> torch.optim.Optimizer:
 '''
 
 _TWO_GROUPS: Final = '''
-def make_optimizer(
-    values: Tensor, gradient: Tensor, decayed: int
-) -> torch.optim.Optimizer:
+$head
     """Return the optimizer of a vector of weights, the first of which decay."""
     weights = []
     for part, decay in ((slice(decayed), $decay), (slice(decayed, None), 0.0)):
@@ -223,9 +224,7 @@ def make_optimizer(
 '''
 
 _GROUPS: Final = '''
-def make_optimizer(
-    values: Tensor, gradient: Tensor, groups: list[dict]
-) -> torch.optim.Optimizer:
+$head
     """Return the optimizer of a vector of weights; each group is a stretch of it."""
     weights, start = [], 0
     for group in groups:
@@ -237,9 +236,23 @@ def make_optimizer(
     return $made
 '''
 
+_THIRD: Final = {_ONE_GROUP: [], _TWO_GROUPS: ["decayed: int"], _GROUPS: ["groups: list[dict]"]}
+"""What a function takes beside the vectors of weights and of their gradient."""
 
-def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rates) -> None:
-    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups; or `Muon`."""
+
+def define_optimizer(
+    script: Script, spec: Spec, network: nn.Module, rates: Rates, *, staged: bool = False, layered: bool = False
+) -> None:
+    """Define `flatten` and `make_optimizer`, and `parameter_groups` where the file has groups; or `Muon`.
+
+    Args:
+        script: what takes definitions.
+        spec: the experiment.
+        network: as dnntrain builds it.
+        rates: what the schedule does.
+        staged: whether each stage has a learning rate of its own.
+        layered: whether layers have a lower rate than those above them; then groups are defined elsewhere.
+    """
     script.heading("The optimizer")
     options: Any = spec.optimizer.options
     if spec.optimizer.name == MUON:
@@ -251,12 +264,18 @@ def define_optimizer(script: Script, spec: Spec, network: nn.Module, rates: Rate
     script.define(_FLATTEN)
     if options.groups:
         define_groups(script, options, network)
-        moves = has_rates(options) and (rates.changes or rates.reacts is not None)
-        script.define(fill(_GROUPS, made=made, initial=', "initial_lr": group["lr"]' if moves else ""))
-        return
+    grouped = bool(options.groups or layered)
+    moves = (layered or has_rates(options)) and (rates.changes or rates.reacts is not None)
     decay = getattr(options, "weight_decay", 0.0)
-    template = _GROUPS if table_of(network) else _TWO_GROUPS if decay else _ONE_GROUP
-    script.define(fill(template, made=made, decay=repr(decay), initial=""))
+    template = _GROUPS if grouped or table_of(network) else _TWO_GROUPS if decay else _ONE_GROUP
+    taken = ["values: Tensor", "gradient: Tensor", *_THIRD[template], *(["lr: float"] if staged else [])]
+    pieces = {
+        "head": signature("make_optimizer", taken, "torch.optim.Optimizer"),
+        "made": re.sub(r"\bLR\b", "lr", made) if staged else made,
+        "initial": ', "initial_lr": group["lr"]' if grouped and moves else "",
+        "decay": repr(decay),
+    }
+    script.define(fill(template, **pieces))
 
 
 def table_of(network: nn.Module) -> str:

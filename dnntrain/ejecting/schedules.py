@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dnntrain.build.locating import chosen
-from dnntrain.ejecting.groups import has_rates
 from dnntrain.ejecting.script import Code, Script, fill
 from dnntrain.parts.schedules import Horizon
-from dnntrain.spec import Spec
+from dnntrain.registry import Choice
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,27 @@ class Rates:
     warmup: int
 
 
+@dataclass(frozen=True)
+class Span:
+    """A training, or a stage of it, as a schedule sees it.
+
+    Attributes:
+        epochs: how long it is.
+        steps_per_epoch: optimizer steps in an epoch.
+        lr: the optimizer's learning rate.
+        schedule: of that rate.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    lr: float
+    schedule: Choice
+
+
+_NAMES: Final = re.compile(r"\b(?:LR|STEPS|WARMUP|PEAK)\b|\b(?:learning_rate|factor|momentum)(?=\()")
+"""What each stage has of its own in what is written here."""
+
+
 _INTERPOLATE: Final = '''
 def interpolate(x: float, knots: list[float], values: list[float]) -> float:
     """Return the piecewise linear function through (knots, values) at x."""
@@ -48,6 +68,12 @@ def learning_rate($parameters) -> float:
     It goes $about.
     """
 $body
+'''
+
+_CONSTANT: Final = '''
+def learning_rate($parameters) -> float:
+    """Return the learning rate of a step, which is always the same."""
+    return $initial
 '''
 
 _WARM: Final = '''
@@ -152,36 +178,55 @@ SCHEDULES: Final[dict[str, Callable[[Script, Any, Horizon], tuple[str, str]] | N
 its factor on the learning rate; None for a factor of 1."""
 
 
-def define_schedule(script: Script, spec: Spec, *, steps_per_epoch: int) -> Rates:
-    """Define `learning_rate`, and `momentum`, where they are no constants."""
-    choice = chosen(spec.schedule)
-    options: Any = choice.options
-    steps, lr = spec.training.epochs * steps_per_epoch, vars(spec.optimizer.options)["lr"]
-    warmup = options.warmup.length(Horizon(steps, steps_per_epoch, lr)) if options.warmup else 0
-    horizon = Horizon(max(1, steps - warmup), steps_per_epoch, lr)
-    write = SCHEDULES[choice.name]
-    cycles = choice.name == "one_cycle" and options.cycle_momentum
-    rates = Rates(write is not None or warmup > 0, cycles, options if choice.name == "performance" else None, warmup)
-    if not rates.changes:
+def define_schedule(script: Script, span: Span, *, own: bool, suffix: str = "", constant: bool = False) -> Rates:
+    """Define `learning_rate`, and `momentum`, where they are no constants.
+
+    Args:
+        script: what takes definitions.
+        span: the training ahead, or a stage of it.
+        own: whether some parameters have a rate of their own.
+        suffix: of all names.
+        constant: whether a rate that is always the same is to be a function as well.
+    """
+    options: Any = span.schedule.options
+    write, rates = SCHEDULES[span.schedule.name], rates_of(span)
+    if not rates.changes and not constant:
         return rates
+    warmup = rates.warmup
+    horizon = Horizon(max(1, span.epochs * span.steps_per_epoch - warmup), span.steps_per_epoch, span.lr)
     script.heading("The learning rate")
-    about, body = write(script, options, horizon) if write else ("", "")
+    part = Script("")
+    about, body = write(part, options, horizon) if write else ("", "")
     if warmup:
-        script.constants(WARMUP=Code(f"{warmup}  # steps on which the learning rate rises"))
-    if "STEPS" in body or cycles:
+        part.constants(WARMUP=Code(f"{warmup}  # steps on which the learning rate rises"))
+    if "STEPS" in body or rates.momentum:
         after = f", after {warmup} of warm-up" if warmup else ""
-        script.constants(STEPS=Code(f"{horizon.steps}  # {steps_per_epoch} in each epoch{after}"))
-    own = has_rates(spec.optimizer.options)
+        part.constants(STEPS=Code(f"{horizon.steps}  # {span.steps_per_epoch} in each epoch{after}"))
     head = {"parameters": "step: int, initial_lr: float" if own else "step: int"}
     initial = "initial_lr" if own else "LR"
     if warmup:
-        _define_warmup(script, options.warmup.start_factor, about, body, {**head, "initial": initial})
+        _define_warmup(part, options.warmup.start_factor, about, body, {**head, "initial": initial})
+    elif write:
+        part.define(fill(_LEARNING_RATE, **head, about=about, body=_indented(_scaled(body, initial))))
     else:
-        script.define(fill(_LEARNING_RATE, **head, about=about, body=_indented(_scaled(body, initial))))
-    if cycles:
+        part.define(fill(_CONSTANT, **head, initial=initial))
+    if rates.momentum:
         made = {"high": repr(options.max_momentum), "low": repr(options.base_momentum)}
-        script.define(fill(_MOMENTUM, step="max(0, step - WARMUP)" if warmup else "step", **made))
+        part.define(fill(_MOMENTUM, step="max(0, step - WARMUP)" if warmup else "step", **made))
+    script.take(part, lambda text: _NAMES.sub(rf"\g<0>{suffix}", text))
     return rates
+
+
+def rates_of(span: Span) -> Rates:
+    """Return what is known of the rates of a training, or of a stage of it."""
+    options: Any = span.schedule.options
+    horizon = Horizon(span.epochs * span.steps_per_epoch, span.steps_per_epoch, span.lr)
+    return Rates(
+        changes=SCHEDULES[span.schedule.name] is not None or options.warmup is not None,
+        momentum=span.schedule.name == "one_cycle" and options.cycle_momentum,
+        reacts=options if span.schedule.name == "performance" else None,
+        warmup=options.warmup.length(horizon) if options.warmup else 0,
+    )
 
 
 def _scaled(body: str, initial: str) -> str:

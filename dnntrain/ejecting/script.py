@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from string import Template
 from textwrap import dedent, indent
 from typing import Any, Final
@@ -25,10 +25,12 @@ _STANDARD: Final = {
     "from fnmatch import fnmatchcase": r"\bfnmatchcase\(",
     "from itertools import pairwise": r"\bpairwise\(",
     "from pathlib import Path": r"\bPath\(",
+    "from typing import NamedTuple": r"\bNamedTuple\b",
 }
 _INSTALLED: Final = {
     "import numpy as np": r"\bnp\.",
     "import torch": r"\btorch\.",
+    "from safetensors.torch import load_file": r"\bload_file\(",
     "from sklearn.datasets import load_diabetes": r"\bload_diabetes\(",
     "from sklearn.datasets import load_digits": r"\bload_digits\(",
     "from torch import Generator, Tensor, nn": r"\bTensor\b|\bnn\.",
@@ -62,6 +64,12 @@ class Script:
         """Begin a section."""
         self._definitions.setdefault(f"# --- {text} ".ljust(WIDTH, "-"), None)
 
+    def take(self, other: Script, change: Callable[[str], str]) -> None:
+        """Add what another one has collected, each piece changed."""
+        self._constants += map(change, other._constants)
+        for piece in other._definitions:
+            self.define(change(piece))
+
     def text(self) -> str:
         """Return the script."""
         body = "\n\n\n".join(self._definitions)
@@ -82,12 +90,22 @@ class Code(str):
     __slots__ = ()
 
 
-def assignment(name: str, value: Any) -> str:
-    """Return an assignment; a list that is too long for a line takes one for each item."""
-    line = f"{name} = {written(value)}"
-    if len(line) <= WIDTH or not isinstance(value, list):
+def assignment(name: str, value: Any, *, equals: str = " = ", depth: int = 0) -> str:
+    """Return an assignment; a list or mapping that is too long takes a line for each item.
+
+    Args:
+        name: of the variable, or of the argument.
+        value: a value.
+        equals: what stands between them.
+        depth: levels that the line will be indented by, with a comma behind it where it is indented.
+    """
+    line = f"{name}{equals}{written(value)}"
+    if len(line) + 4 * depth + bool(depth) <= WIDTH or not isinstance(value, list | dict):
         return line
-    return f"{name} = [\n" + "".join(f"    {written(item)},\n" for item in value) + "]"
+    if isinstance(value, dict):
+        items = "".join(f"    {written(key)}: {written(item)},\n" for key, item in value.items())
+        return f"{name}{equals}{{\n{items}}}"
+    return f"{name}{equals}[\n" + "".join(f"    {written(item)},\n" for item in value) + "]"
 
 
 def written(value: Any) -> str:
@@ -96,10 +114,12 @@ def written(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return quoted(value)
-    if isinstance(value, list | tuple) and len(value) > 3 and len(set(value)) == 1:
+    if isinstance(value, list | tuple) and len(value) > 3 and all(item == value[0] for item in value):
         return f"[{written(value[0])}] * {len(value)}"
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
     return repr(value)
 
 
@@ -146,6 +166,12 @@ def signature(name: str, parameters: Sequence[str], returned: str) -> str:
     if len(inside) > WIDTH or "*" in parameters:
         inside = "\n".join(f"    {parameter}," for parameter in parameters)
     return f"def {name}(\n{inside}\n) -> {returned}:"
+
+
+def method(name: str, returned: str, about: str, body: Iterable[str]) -> str:
+    """Return a method without arguments that changes what no gradient is taken of."""
+    made = ["@torch.no_grad()", f"def {name}(self) -> {returned}:", f'    """{about}"""', lines(body, 1)]
+    return lines(made, 1)
 
 
 def broken(line: str) -> str:

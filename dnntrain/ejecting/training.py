@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from torch import nn
@@ -18,11 +16,11 @@ from dnntrain.ejecting.groups import decays, has_rates
 from dnntrain.ejecting.muon import CLIPPING, MOVE, MUON, NORM, begin_muon, muon_rates
 from dnntrain.ejecting.objective import measure_while_training
 from dnntrain.ejecting.optimizers import table_of
+from dnntrain.ejecting.regularizers import constrain, covers_all, penalize, shake
 from dnntrain.ejecting.resizing import resized
 from dnntrain.ejecting.schedules import Rates
-from dnntrain.ejecting.script import Script, assignment, fill, lines
-from dnntrain.parts.layers import kernels
-from dnntrain.registry import Choice
+from dnntrain.ejecting.script import Script, fill, lines, method
+from dnntrain.ejecting.stages import Course
 from dnntrain.spec import Spec
 from dnntrain.training.built import EVALUATION_BATCH
 
@@ -38,6 +36,7 @@ class Setting:
         rates: what the schedule does.
         waiting: whether metrics are measured so many batches at a time.
         taking: the lines that take the samples at `batch` and change them at random; none where nothing changes them.
+        course: what is trained when; None where nothing is ever frozen, nor training divided.
     """
 
     spec: Spec
@@ -46,6 +45,32 @@ class Setting:
     rates: Rates
     waiting: bool
     taking: list[str]
+    course: Course | None
+
+    @property
+    def staged(self) -> bool:
+        """Whether there are stages."""
+        return self.course is not None and self.course.divided
+
+    @property
+    def freezes(self) -> bool:
+        """Whether layers stay as they are, ever."""
+        return self.course is not None and self.course.freezes
+
+    @property
+    def holds(self) -> bool:
+        """Whether frozen layers have statistics that are held."""
+        return self.course is not None and bool(self.course.held)
+
+    @property
+    def layered(self) -> bool:
+        """Whether layers have a lower rate than those above them."""
+        return self.course is not None and self.course.decays
+
+    @property
+    def lr(self) -> str:
+        """How the learning rate is called from which schedules start."""
+        return "self.stage.lr" if self.staged else "LR"
 
 
 _JOINING: Final = '''
@@ -74,6 +99,7 @@ class Trainer:
         standardize: applied to each batch.
         x: the samples of the training part.
         y: their targets.
+        $held
     """
 
     def __init__(
@@ -82,19 +108,60 @@ class Trainer:
         standardize: Callable[[Tensor], Tensor],
         x: Tensor,
         y: Tensor,
+        $held_argument
     ) -> None:
         self.network = network
         self.standardize = standardize
         self.x, self.y = x, y
+        $held_kept
 $start
+$kept
+'''
 
+_STAGED: Final = '''
+class Trainer:
+    """Trains a network stage by stage, an epoch at a time."""
+
+    def __init__(self) -> None:
+$kept
+
+    def begin(
+        self,
+        stage: Stage,
+        network: nn.Module,
+        standardize: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        $held_argument
+    ) -> None:
+        """Begin a stage.
+
+        Args:
+            stage: which one.
+            network: changed in place, but for what is frozen.
+            standardize: applied to each batch.
+            x: the samples of the training part.
+            y: their targets.
+            $held
+        """
+        self.stage = stage
+        self.network = network
+        self.standardize = standardize
+        self.x, self.y = x, y
+        $held_kept
+$start
+'''
+
+_EPOCH: Final = '''
     def epoch(self) -> dict[str, float]:
         """Train on all samples in a new random order; return the mean figures."""
         self.network.train()
+$hold
         figures = Figures()
 $sums
         positions = $positions
 $loop
+$last
         return {
             **figures.means("train"),
 $row
@@ -165,31 +232,45 @@ def define_training(script: Script, setting: Setting) -> None:
         )
     if spec.data.sampling == "balanced":
         script.define(_BALANCED)
-    penalties, noises, constraints = (_regularizers(spec, kinds) for kinds in (_PENALTIES, _NOISES, _CONSTRAINTS))
-    methods = []
-    if setting.taking:
-        methods.append(lines([_TAKE.strip("\n"), lines(setting.taking, 2)]))
-    if penalties:
-        script.define(_NORMS)
-        methods.append(_method("penalize", "float", _PENALIZE, _penalize(setting, penalties)))
-    if noises:
-        methods.append(_method("shake", "None", _SHAKE, [_noise(setting, each) for each in noises]))
+    penalizing = penalize(script, spec, setting.network)
+    shaking, constraining = shake(spec, setting.network), constrain(spec, setting.network)
+    taking = lines([_TAKE.strip("\n"), lines(setting.taking, 2)]) if setting.taking else ""
+    updated = ""
     if average is not None:
-        methods.append(_method("update_average", "None", *updating(script, average, setting.network)))
-    if constraints:
-        methods.append(_method("constrain", "None", _CONSTRAIN, [_constraint(setting, each) for each in constraints]))
+        updated = method("update_average", "None", *updating(script, average, setting.network))
+    penalized = bool(penalizing)
     made = fill(
-        _TRAINER,
-        start=lines(_start(setting), 2),
-        sums=lines(["norms = penalties = 0.0" if penalties else "norms = 0.0"], 2),
+        _EPOCH,
+        hold=lines(["for norm in self.held:", "    norm.eval()"] if setting.holds else [], 2),
+        sums=lines(["norms = penalties = 0.0" if penalized else "norms = 0.0"], 2),
         positions="balanced(self.y, self.order)"
         if spec.data.sampling == "balanced"
         else "torch.randperm(len(self.y), generator=self.order)",
-        loop=lines(_loop(setting, penalized=bool(penalties)), 2),
-        row=lines(_row(setting, penalized=bool(penalties)), 3),
+        loop=lines(_loop(setting, penalized=penalized), 2),
+        last=lines(["last = self.steps - 1 - self.begun" if setting.staged and setting.rates.changes else ""], 2),
+        row=lines(_row(setting, penalized=penalized), 3),
     )
-    step = _step(setting, penalized=bool(penalties), noisy=bool(noises), constrained=bool(constraints))
-    script.define("\n\n".join([made, step, *methods]))
+    step = _step(setting, penalized=penalized, noisy=bool(shaking), constrained=bool(constraining))
+    methods = [_head(setting), made, step, taking, penalizing, shaking, updated, constraining]
+    script.define("\n\n".join(filter(None, methods)))
+
+
+def _head(setting: Setting) -> str:
+    """Return how `Trainer` begins."""
+    return fill(
+        _STAGED if setting.staged else _TRAINER,
+        held="held: normalizations that keep their statistics." if setting.holds else "",
+        held_argument="held: list[nn.Module]," if setting.holds else "",
+        held_kept="self.held = held" if setting.holds else "",
+        start=lines(_start(setting), 2),
+        kept=lines(_kept(setting), 2),
+    )
+
+
+def _kept(setting: Setting) -> list[str]:
+    """Return the lines that make what lasts for all stages, where there are any."""
+    draws = ['self.draws = generator("augmentation")'] if setting.taking else []
+    return ['self.order = generator("order")', "self.steps = 0", *draws]
 
 
 def _joins(setting: Setting, size: int | None = None) -> bool:
@@ -201,37 +282,39 @@ def _joins(setting: Setting, size: int | None = None) -> bool:
 def _start(setting: Setting) -> list[str]:
     spec, table = setting.spec, table_of(setting.network)
     options: Any = spec.optimizer.options
-    muon, splits = spec.optimizer.name == MUON, decays(options) and not options.groups
-    made = ["self.parameters = list(network.parameters())"]
-    kernels_of = "[p for p in network.parameters() if p.ndim > 1]"
-    if options.groups:
-        made = [
-            "groups = parameter_groups(network)",
-            'self.parameters = [p for group in groups for p in group["params"]]',
-        ]
-    if table:
+    muon, splits = spec.optimizer.name == MUON, decays(options) and not (options.groups or setting.layered)
+    parameters, everything = "network.parameters()", "list(network.parameters())"
+    if setting.freezes:
+        parameters, everything = "trained", "[p for p in network.parameters() if p.requires_grad]"
+    kernels_of, made = f"[p for p in {parameters} if p.ndim > 1]", [f"self.parameters = {everything}"]
+    if options.groups or setting.layered:
+        groups = "parameter_groups(network, stage)" if setting.layered else "parameter_groups(network)"
+        made = [f"groups = {groups}", 'self.parameters = [p for group in groups for p in group["params"]]']
+    elif table:
         made = _with_table(options, table)
         kernels_of = "[p for p in others if p.ndim > 1]"
     elif splits or muon:
         made = [
             f"kernels = {kernels_of}",
-            "others = [p for p in network.parameters() if p.ndim <= 1]",
+            f"others = [p for p in {parameters} if p.ndim <= 1]",
             "self.parameters = kernels + others" if splits else made[0],
         ]
-    if any(_covers_all(setting, each) for each in choices(spec.regularizers)):
+        made = [f"trained = {everything}", *made] if setting.freezes else made
+    if any(covers_all(setting.network, each) for each in choices(spec.regularizers)):
+        kernels_of = kernels_of.replace("trained", "self.parameters")
         made.append(f"self.kernels = {'kernels' if splits or muon else kernels_of}")
-    grouped = bool(options.groups or table)
-    made += begin_muon(options) if muon else _laid_out(splits=splits and not table, grouped=grouped)
+    grouped = bool(options.groups or table or setting.layered)
+    made += begin_muon(options) if muon else _laid_out(setting, splits=splits and not table, grouped=grouped)
     if spec.training.average is not None:
         made += begin_averaging(spec.training.average)
-    made += ['self.order = generator("order")', "self.steps = 0"]
-    made += ['self.draws = generator("augmentation")'] if setting.taking else []
+    made += ["self.begun = self.steps"] if setting.staged and setting.rates.changes else []
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
 
 
-def _laid_out(*, splits: bool, grouped: bool) -> list[str]:
+def _laid_out(setting: Setting, *, splits: bool, grouped: bool) -> list[str]:
     """Return the lines that lay the parameters into one vector, and make the optimizer of it."""
     third = ", groups" if grouped else ", decayed" if splits else ""
+    third += ", stage.lr" if setting.staged else ""
     return [
         "values, self.gradient = flatten(self.parameters)",
         *(["decayed = sum(p.numel() for p in kernels)"] if splits else []),
@@ -274,17 +357,24 @@ def _loop(setting: Setting, *, penalized: bool) -> list[str]:
     return [*before, head, lines(inside, 1)]
 
 
-def _rate(setting: Setting, step: str, initial: str = "LR") -> str:
+def _rate(setting: Setting, step: str, initial: str = "") -> str:
     """Return the learning rate of a step; where layers have their own, of those whose rate is `initial` at first."""
-    own = has_rates(setting.spec.optimizer.options)
-    rate = f"learning_rate({step}{f', {initial}' if own else ''})" if setting.rates.changes else initial
+    own = setting.layered or has_rates(setting.spec.optimizer.options)
+    initial = initial or setting.lr
+    given = f"{step}{f', {initial}' if own else ''}"
+    function = "self.stage.learning_rate" if setting.staged else "learning_rate"
+    rate = f"{function}({given})" if setting.rates.changes else initial
     return f"{rate} * self.lr_scale" if setting.rates.reacts else rate
 
 
 def _row(setting: Setting, *, penalized: bool) -> list[str]:
     count = "len(starts)" if setting.spec.training.accumulate > 1 else "len(batches)"
     penalty = [f'"train/penalty": penalties / {count},'] if penalized else []
-    return [*penalty, f'"lr": {_rate(setting, "self.steps - 1")},', f'"grad_norm": norms / {count},']
+    return [
+        *penalty,
+        f'"lr": {_rate(setting, "last" if setting.staged else "self.steps - 1")},',
+        f'"grad_norm": norms / {count},',
+    ]
 
 
 def _step(setting: Setting, *, penalized: bool, noisy: bool, constrained: bool) -> str:
@@ -340,124 +430,28 @@ def _set_rates(setting: Setting) -> list[str]:
     options: Any = setting.spec.optimizer.options
     if setting.spec.optimizer.name == MUON:
         return muon_rates(options, _rate(setting, "self.steps", "lr"), momentum=setting.rates.momentum)
-    initial = 'group["initial_lr"]' if has_rates(options) else "LR"
-    inside = [f'group["lr"] = {_rate(setting, "self.steps", initial)}']
+    initial = 'group["initial_lr"]' if setting.layered or has_rates(options) else setting.lr
+    # Each stage counts its own steps.
+    counted = setting.staged and setting.rates.changes
+    step = "step" if counted else "self.steps"
+    rate, inside = _rate(setting, step, initial), []
+    if len(rate) > _LONGEST:
+        rate, _, scale = rate.rpartition(" * ")
+        inside, rate = [f"rate = {rate}"], f"rate * {scale}"
+    inside.append(f'group["lr"] = {rate}')
+    momentum = f"{'self.stage.' if setting.staged else ''}momentum({step})"
     if setting.rates.momentum and hasattr(options, "betas"):
-        inside.append(f'group["betas"] = (momentum(self.steps), {options.betas[1]!r})')
+        inside.append(f'group["betas"] = ({momentum}, {options.betas[1]!r})')
     elif setting.rates.momentum:
-        inside.append('group["momentum"] = momentum(self.steps)')
-    return ["for group in self.optimizer.param_groups:", lines(inside, 1)]
+        inside.append(f'group["momentum"] = {momentum}')
+    before = ["step = self.steps - self.begun"] if counted else []
+    return [*before, "for group in self.optimizer.param_groups:", lines(inside, 1)]
 
+
+_LONGEST: Final = 62
+"""Above this width, a rate is multiplied on a line of its own."""
 
 _TAKE: Final = '''
     def take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the samples of a batch, changed at random and standardized."""
 '''
-
-_NORMS: Final = '''
-def norms_of(weights: list[Tensor], power: int) -> Tensor:
-    """Return the norm of each of these weights."""
-    return torch.stack([torch.linalg.vector_norm(w, power) for w in weights])
-'''
-
-_PENALIZE: Final = "Add the gradient of the penalty to that of the loss; return the penalty."
-_SHAKE: Final = "Add noise to the gradients, less and less."
-_CONSTRAIN: Final = "Bring the weights to where they have to be."
-
-
-def _method(name: str, returned: str, about: str, body: list[str]) -> str:
-    made = ["@torch.no_grad()", f"def {name}(self) -> {returned}:", f'    """{about}"""', lines(body, 1)]
-    return lines(made, 1)
-
-
-def _regularizers(spec: Spec, kinds: Sequence[str]) -> list[Choice]:
-    return [each for each in choices(spec.regularizers) if each.name in kinds]
-
-
-_PENALTIES: Final = ("l1", "l2", "l1_l2")
-_NOISES: Final = ("gradient_noise",)
-_CONSTRAINTS: Final = ("max_norm", "unit_norm", "non_negative")
-REGULARIZERS: Final = (*_PENALTIES, *_NOISES, *_CONSTRAINTS)
-
-
-def _names(setting: Setting, choice: Choice) -> list[str]:
-    """Return the names of the layers whose kernels a regularizer is for."""
-    patterns = vars(choice.options)["layers"]
-    several = (patterns,) if isinstance(patterns, str) else patterns
-    return [name for name in kernels(setting.network) if any(fnmatchcase(name, each) for each in several)]
-
-
-def _covers_all(setting: Setting, choice: Choice) -> bool:
-    return len(_names(setting, choice)) == len(kernels(setting.network))
-
-
-def _weights(setting: Setting, choice: Choice) -> tuple[list[str], str]:
-    """Return the lines that pick the weights of a regularizer, and how they are called then."""
-    if _covers_all(setting, choice):
-        return [], "self.kernels"
-    # A kernel that is called `weight` has the name of its layer.
-    parameters = dict(setting.network.named_parameters())
-    names = [name if name in parameters else f"{name}.weight" for name in _names(setting, choice)]
-    picked = "weights = [self.network.get_parameter(name) for name in names]"
-    return [assignment("names", names), picked], "weights"
-
-
-def _penalize(setting: Setting, penalties: list[Choice]) -> list[str]:
-    made: list[str] = ["penalties = []"] if len(penalties) > 1 else []
-    for choice in penalties:
-        options = vars(choice.options)
-        strengths = {
-            "l1": options["strength"] if choice.name == "l1" else options.get("l1"),
-            "l2": options["strength"] if choice.name == "l2" else options.get("l2"),
-        }
-        picked, weights = _weights(setting, choice)
-        terms, inside = [], []
-        if strengths["l1"]:
-            terms.append(f"{strengths['l1']!r} * norms_of({weights}, 1).sum()")
-            inside.append(f"weight.grad.add_(weight.sign(), alpha={strengths['l1']!r})")
-        if strengths["l2"]:
-            terms.append(f"{strengths['l2']!r} * norms_of({weights}, 2).square().sum()")
-            inside.append(f"weight.grad.add_(weight, alpha={2.0 * strengths['l2']!r})")
-        made += picked
-        if len(penalties) > 1:
-            made.append(f"penalties.append({terms[0]})" if len(terms) == 1 else _appended(terms))
-        else:
-            made.append(f"penalty = {terms[0]}")
-            made += [f"penalty += {term}" for term in terms[1:]]
-        made += [f"for weight in {weights}:", lines(inside, 1)]
-    return [*made, "return torch.stack(penalties).sum().item()" if len(penalties) > 1 else "return penalty.item()"]
-
-
-def _appended(terms: list[str]) -> str:
-    return f"penalty = {terms[0]}\npenalty += {terms[1]}\npenalties.append(penalty)"
-
-
-def _noise(setting: Setting, choice: Choice) -> str:
-    options = vars(choice.options)
-    picked, weights = _weights(setting, choice)
-    return lines(
-        [
-            *picked,
-            f"deviation = ({options['eta']!r} / (1.0 + self.steps) ** {options['gamma']!r}) ** 0.5",
-            f"for weight in {weights}:",
-            "    weight.grad.add_(torch.randn_like(weight), alpha=deviation)",
-        ]
-    )
-
-
-_RESCALE: Final = """
-for weight in $weights:
-    inputs = tuple(range(1, weight.ndim))
-    norms = torch.linalg.vector_norm(weight, dim=inputs, keepdim=True)
-    weight.mul_($factor)
-"""
-
-
-def _constraint(setting: Setting, choice: Choice) -> str:
-    picked, weights = _weights(setting, choice)
-    if choice.name == "non_negative":
-        return lines([*picked, f"for weight in {weights}:", "    weight.clamp_(min=0.0)"])
-    factor = "1.0 / norms.clamp(min=1e-12)"
-    if choice.name == "max_norm":
-        factor = f"({vars(choice.options)['max']!r} / norms.clamp(min=1e-12)).clamp(max=1.0)"
-    return lines([*picked, fill(_RESCALE, weights=weights, factor=factor)])

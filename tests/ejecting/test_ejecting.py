@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from ejectedcases import ATTENTIVE, RECURRENT, RESIDUAL, covering, covering_networks
 from ejecteddata import biased, datasets, many_pictures, many_samples, many_values, patient, shaken, spoilt, tabled
+from ejectedpairs import Pair, alone, check_readable, check_repeated
 from typer.testing import CliRunner
 
 import dnntrain
 from dnntrain import ejecting
 from dnntrain import spec as specs
 from dnntrain.cli import app
-from dnntrain.ejecting.script import WIDTH
 from dnntrain.ejecting.whole import PARTS, objections, parts_of
 from dnntrain.errors import ExportError, UsageError
 from dnntrain.registry import families
@@ -30,44 +26,6 @@ from dnntrain.spec import Spec
 from dnntrain.store import RunDirectory
 
 CASES = 27
-TIMES = {"seconds", "samples_per_second"}
-ALONE = """
-import sys
-import torchvision.datasets.cifar
-torchvision.datasets.cifar.check_integrity = lambda *_: True  # these are not the original files
-sys.modules["dnntrain"] = None
-for script in sys.argv[1:]:
-    with open(script) as file:
-        source = file.read()
-    sys.argv = [script, script.removesuffix(".py")]
-    exec(compile(source, script, "exec"), {"__name__": "__main__"})
-"""
-
-
-def alone(scripts: list[Path]) -> None:
-    """Run scripts in a process that cannot import dnntrain; each writes into a folder of its name."""
-    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ALONE, *map(str, scripts)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-
-
-@dataclass
-class Pair:
-    """A run, and the script that was made of it."""
-
-    case: dict[str, Any]
-    run: RunDirectory
-    script: Path
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +56,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
 
 def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:
     for pair in pairs:
-        out = pair.script.with_suffix("")
-        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        assert figures(rows) == figures(pair.run.metrics()), pair.case
-        assert [list(row) for row in figures(rows)] == [list(row) for row in figures(pair.run.metrics())]
-        if pair.run.summary()["best"]["epoch"] is not None:
-            best = torch.load(pair.run.checkpoint(RunDirectory.BEST), weights_only=True)["model"]
-            again = torch.load(out / "best.pt", weights_only=True)
-            assert best.keys() == again.keys()
-            assert all(torch.equal(best[name], again[name]) for name in best), pair.case
-        measured = pair.run.summary()["test"]
-        assert (out / "test.json").exists() == (measured is not None)
-        if measured is not None:
-            assert json.loads((out / "test.json").read_text()) == measured
+        check_repeated(pair)
 
 
 def test_what_is_not_finite_is_null_as_in_the_run(pairs: list[Pair]) -> None:
@@ -126,18 +72,7 @@ def test_the_cases_have_every_part_that_can_be_ejected(pairs: list[Pair]) -> Non
 
 
 def test_a_reader_finds_the_scripts_in_order(pairs: list[Pair]) -> None:
-    ruff = Path(sys.executable).with_name("ruff")
-    scripts = [str(pair.script) for pair in pairs]
-    for command in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [str(ruff), *command, "--isolated", "--no-cache", *scripts], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-    for pair in pairs:
-        lines = pair.script.read_text().replace(str(pair.script.parent), "").splitlines()
-        assert [line for line in lines if len(line) > WIDTH and "Path(" not in line] == []
-        # The first three lines may say where it comes from.
-        assert "dnntrain" not in pair.script.read_text().split('"""', 2)[2]
+    check_readable(pairs)
 
 
 def spec_of(run: RunDirectory) -> Spec:
@@ -202,8 +137,8 @@ def test_every_part_is_ejected_or_refused(family: str) -> None:
     [
         ("data.unlabeled=true", "data.unlabeled"),
         ("data.standardize=pretrained", "data.standardize: pretrained"),
-        ("model.reuse={from: another}", "model.reuse"),
-        ("training.stages=[{epochs: 1}]", "training.stages"),
+        ("model.reuse={from: layers.onnx}", "model.reuse.from: .onnx files"),
+        ("model.reuse={from: layers.h5}", "model.reuse.from: .h5 files"),
     ],
 )
 def test_what_else_is_refused(change: str, key: str) -> None:
@@ -315,9 +250,9 @@ def test_an_average_of_which_no_epoch_was_the_best_is_refused(copied: RunDirecto
 
 
 def test_the_refusal_names_all_there_is(copied: RunDirectory) -> None:
-    text = copied.spec_text().replace("reuse: null", "reuse: {from: another}")
+    text = copied.spec_text().replace("reuse: null", "reuse: {from: another.onnx}")
     (copied.path / "spec.yaml").write_text(text.replace("unlabeled: auto", "unlabeled: true"))
-    assert "\n    data.unlabeled\n    model.reuse\n" in told(copied)
+    assert "\n    data.unlabeled\n    model.reuse.from: .onnx files\n" in told(copied)
 
 
 def test_the_command(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from dnntrain.errors import DataError
 from dnntrain.parts.weights.base import Weights, library, reading
 
-# Under these keys programs keep the state dict in a checkpoint that holds more; dnntrain's own is among them.
-_WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
-# And these prefixes come of modules that the network was wrapped in.
-_PREFIXES: Final = ("module.", "_orig_mod.")
+WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
+"""Under these keys programs keep the state dict in a checkpoint that holds more; dnntrain's own is among them."""
+PREFIXES: Final = ("module.", "_orig_mod.")
+"""What stands before all names where the network was wrapped in a module."""
 
 
 def read_torch(path: Path) -> Weights:
@@ -34,7 +34,7 @@ def read_torch(path: Path) -> Weights:
             f"refused to read {path}: it is damaged, or holds more than tensors and plain values, and loading that "
             "could run code\n    save the state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
-    for key in _WRAPPERS:
+    for key in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
             break
@@ -65,7 +65,7 @@ def _named(loaded: dict[Any, Any], path: Path) -> dict[str, Tensor]:
     tensors = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise DataError(f"{path} holds no tensors by name")
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors

@@ -135,13 +135,12 @@ def _unlike(
     if any(each.get("identity") != environment.get("identity") for each in resumed):
         found.append("an experiment that was changed while it was trained, or went on under other versions")
     found += dict.fromkeys(remark for each in resumed for remark in unlike(environment, each))
-    if spec.training.average is not None and summary.get("best", {}).get("epoch") is None:
-        found.append("training.average: no epoch of the run is the best")
+    if summary.get("best", {}).get("epoch") is None:
+        there = {"average": spec.training.average is not None, "stages": bool(spec.training.stages)}
+        found += [f"training.{key}: no epoch of the run is the best" for key, wanted in there.items() if wanted]
     status = directory.status(summary)
     if status in ("running", "interrupted"):
         found.append(f"a run that has not come to its end ({status}): dnntrain resume brings it there")
-    if spec.training.stages and summary.get("best", {}).get("epoch") is None:
-        found.append("training.stages: no epoch of the run is the best")
     if isinstance(spec.training.on_divergence, RetrySpec) and (directory.path / directory.DIVERGENCE).exists():
         found.append("a training that diverged and went back")
     reason = str(summary.get("stop_reason"))

@@ -1,4 +1,4 @@
-"""The training itself: steps, epochs, and the function that puts everything together."""
+"""The training itself: a class that takes steps and epochs of them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Setting:
     course: Course | None
 
     @property
-    def staged(self) -> bool:
+    def divided(self) -> bool:
         """Whether there are stages."""
         return self.course is not None and self.course.divided
 
@@ -70,7 +70,7 @@ class Setting:
     @property
     def lr(self) -> str:
         """How the learning rate is called from which schedules start."""
-        return "self.stage.lr" if self.staged else "LR"
+        return "self.stage.lr" if self.divided else "LR"
 
 
 _JOINING: Final = '''
@@ -247,7 +247,7 @@ def define_training(script: Script, setting: Setting) -> None:
         if spec.data.sampling == "balanced"
         else "torch.randperm(len(self.y), generator=self.order)",
         loop=lines(_loop(setting, penalized=penalized), 2),
-        last=lines(["last = self.steps - 1 - self.begun" if setting.staged and setting.rates.changes else ""], 2),
+        last=lines(["last = self.steps - 1 - self.begun" if setting.divided and setting.rates.changes else ""], 2),
         row=lines(_row(setting, penalized=penalized), 3),
     )
     step = _step(setting, penalized=penalized, noisy=bool(shaking), constrained=bool(constraining))
@@ -258,7 +258,7 @@ def define_training(script: Script, setting: Setting) -> None:
 def _head(setting: Setting) -> str:
     """Return how `Trainer` begins."""
     return fill(
-        _STAGED if setting.staged else _TRAINER,
+        _STAGED if setting.divided else _TRAINER,
         held="held: normalizations that keep their statistics." if setting.holds else "",
         held_argument="held: list[nn.Module]," if setting.holds else "",
         held_kept="self.held = held" if setting.holds else "",
@@ -307,14 +307,14 @@ def _start(setting: Setting) -> list[str]:
     made += begin_muon(options) if muon else _laid_out(setting, splits=splits and not table, grouped=grouped)
     if spec.training.average is not None:
         made += begin_averaging(spec.training.average)
-    made += ["self.begun = self.steps"] if setting.staged and setting.rates.changes else []
+    made += ["self.begun = self.steps"] if setting.divided and setting.rates.changes else []
     return [*made, "self.lr_scale = 1.0"] if setting.rates.reacts else made
 
 
 def _laid_out(setting: Setting, *, splits: bool, grouped: bool) -> list[str]:
     """Return the lines that lay the parameters into one vector, and make the optimizer of it."""
     third = ", groups" if grouped else ", decayed" if splits else ""
-    third += ", stage.lr" if setting.staged else ""
+    third += ", stage.lr" if setting.divided else ""
     return [
         "values, self.gradient = flatten(self.parameters)",
         *(["decayed = sum(p.numel() for p in kernels)"] if splits else []),
@@ -362,7 +362,7 @@ def _rate(setting: Setting, step: str, initial: str = "") -> str:
     own = setting.layered or has_rates(setting.spec.optimizer.options)
     initial = initial or setting.lr
     given = f"{step}{f', {initial}' if own else ''}"
-    function = "self.stage.learning_rate" if setting.staged else "learning_rate"
+    function = "self.stage.learning_rate" if setting.divided else "learning_rate"
     rate = f"{function}({given})" if setting.rates.changes else initial
     return f"{rate} * self.lr_scale" if setting.rates.reacts else rate
 
@@ -372,7 +372,7 @@ def _row(setting: Setting, *, penalized: bool) -> list[str]:
     penalty = [f'"train/penalty": penalties / {count},'] if penalized else []
     return [
         *penalty,
-        f'"lr": {_rate(setting, "last" if setting.staged else "self.steps - 1")},',
+        f'"lr": {_rate(setting, "last" if setting.divided else "self.steps - 1")},',
         f'"grad_norm": norms / {count},',
     ]
 
@@ -432,14 +432,14 @@ def _set_rates(setting: Setting) -> list[str]:
         return muon_rates(options, _rate(setting, "self.steps", "lr"), momentum=setting.rates.momentum)
     initial = 'group["initial_lr"]' if setting.layered or has_rates(options) else setting.lr
     # Each stage counts its own steps.
-    counted = setting.staged and setting.rates.changes
+    counted = setting.divided and setting.rates.changes
     step = "step" if counted else "self.steps"
     rate, inside = _rate(setting, step, initial), []
     if len(rate) > _LONGEST:
         rate, _, scale = rate.rpartition(" * ")
         inside, rate = [f"rate = {rate}"], f"rate * {scale}"
     inside.append(f'group["lr"] = {rate}')
-    momentum = f"{'self.stage.' if setting.staged else ''}momentum({step})"
+    momentum = f"{'self.stage.' if setting.divided else ''}momentum({step})"
     if setting.rates.momentum and hasattr(options, "betas"):
         inside.append(f'group["betas"] = ({momentum}, {options.betas[1]!r})')
     elif setting.rates.momentum:

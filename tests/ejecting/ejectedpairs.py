@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+import dnntrain
+from dnntrain import ejecting
 from dnntrain.ejecting.script import WIDTH
 from dnntrain.store import RunDirectory
 
@@ -38,6 +42,20 @@ class Pair:
     case: dict[str, Any]
     run: RunDirectory
     script: Path
+
+
+def ejected(folder: Path, cases: Iterable[tuple[dict[str, Any], bool]]) -> list[Pair]:
+    """Train cases, some with a test part measured, eject each of them, and run the scripts."""
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
+        for number, (case, tested) in enumerate(cases):
+            record = dnntrain.train(case, runs=folder / "runs", test=tested)
+            script = folder / f"case{number}.py"
+            ejecting.eject(record.path, output=script)
+            made.append(Pair(case, RunDirectory(record.path), script))
+    alone([pair.script for pair in made])
+    return made
 
 
 def alone(scripts: list[Path]) -> None:

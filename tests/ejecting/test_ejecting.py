@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ejectedcases import ATTENTIVE, RECURRENT, RESIDUAL, covering, covering_networks
 from ejecteddata import biased, datasets, many_pictures, many_samples, many_values, patient, shaken, spoilt, tabled
-from ejectedpairs import Pair, alone, check_readable, check_repeated
+from ejectedpairs import Pair, check_readable, check_repeated, ejected
 from typer.testing import CliRunner
 
 import dnntrain
@@ -29,12 +27,10 @@ CASES = 27
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     """Runs of the covering cases, each with its script, which has been run."""
     folder = tmp_path_factory.mktemp("ejected")
-    made = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
         for module in ("utils", "cifar"):
             patch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
         found = datasets(folder)
@@ -45,13 +41,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
         cases += [many_values(folder), many_samples(folder), *many_pictures(folder), patient(), shaken(), *biased()]
         cases += [tabled(), spoilt()]
         tested += [False, *[True] * (len(cases) - len(tested) - 1)]  # the first of these has no test part
-        for number, case in enumerate(cases):
-            record = dnntrain.train(case, runs=folder / "runs", test=tested[number])
-            script = folder / f"case{number}.py"
-            ejecting.eject(record.path, output=script)
-            made.append(Pair(case, RunDirectory(record.path), script))
-    alone([pair.script for pair in made])
-    yield made
+        return ejected(folder, zip(cases, tested, strict=True))
 
 
 def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from ejectedpairs import Pair, alone, check_readable, check_repeated
+from ejectedpairs import Pair, check_readable, check_repeated, ejected
 from safetensors.torch import save_file
 
 import dnntrain
@@ -137,18 +135,10 @@ def staged() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     """Runs, each with its script, which has been run."""
-    folder, made = tmp_path_factory.mktemp("transfer"), []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)  # no machine goes down here
-        for number, case in enumerate([*reusing(folder), *staged()]):
-            record = dnntrain.train(case, runs=folder / "runs", test=number != 3)
-            script = folder / f"case{number}.py"
-            ejecting.eject(record.path, output=script)
-            made.append(Pair(case, RunDirectory(record.path), script))
-    alone([pair.script for pair in made])
-    yield made
+    folder = tmp_path_factory.mktemp("transfer")
+    return ejected(folder, ((case, number != 3) for number, case in enumerate([*reusing(folder), *staged()])))
 
 
 def test_the_script_repeats_the_run(pairs: list[Pair]) -> None:

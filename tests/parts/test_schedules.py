@@ -315,26 +315,29 @@ def test_performance_goes_on_from_its_state_after_a_warm_up_too() -> None:
         assert seen + scales(second, metrics[cut:], run) == whole
 
 
+class Listening(Hook):
+    """Writes down what happens, and at which step."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def on_fit_start(self, run: Any, /) -> None:
+        self.heard.append(("fit", run.step))
+
+    def on_epoch_start(self, run: Any, /) -> None:
+        self.heard.append(("start", run.step))
+
+    def on_step_end(self, run: Any, /) -> None:
+        self.heard.append(("step", run.step))
+
+    def on_epoch_end(self, run: Any, /) -> None:
+        self.heard.append(("end", run.step))
+
+    def on_fit_end(self, run: Any, /) -> None:
+        self.heard.append(("done", run.step))
+
+
 def test_a_hook_hears_of_nothing_that_happens_during_the_warm_up() -> None:
-    class Listening(Hook):
-        def __init__(self) -> None:
-            self.heard: list[tuple[str, int]] = []
-
-        def on_fit_start(self, run: Any, /) -> None:
-            self.heard.append(("fit", run.step))
-
-        def on_epoch_start(self, run: Any, /) -> None:
-            self.heard.append(("start", run.step))
-
-        def on_step_end(self, run: Any, /) -> None:
-            self.heard.append(("step", run.step))
-
-        def on_epoch_end(self, run: Any, /) -> None:
-            self.heard.append(("end", run.step))
-
-        def on_fit_end(self, run: Any, /) -> None:
-            self.heard.append(("done", run.step))
-
     inner, run = Listening(), Run()
     hook = AfterWarmup(inner, 3)
     hook.on_fit_start(run)
@@ -377,19 +380,6 @@ def test_a_warm_up_hides_nothing_else_of_a_hook() -> None:
 
 
 def test_the_warm_up_of_a_later_stage_is_counted_from_its_beginning() -> None:
-    class Listening(Hook):
-        def __init__(self) -> None:
-            self.heard: list[tuple[str, int]] = []
-
-        def on_epoch_start(self, run: Any, /) -> None:
-            self.heard.append(("start", run.step))
-
-        def on_step_end(self, run: Any, /) -> None:
-            self.heard.append(("step", run.step))
-
-        def on_epoch_end(self, run: Any, /) -> None:
-            self.heard.append(("end", run.step))
-
     inner, run = Listening(), Run()
     run.step = run.steps_before = 100
     hook = AfterWarmup(inner, 3)
